@@ -1,0 +1,1 @@
+"""Reproducible measurements, each printed by one command."""

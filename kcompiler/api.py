@@ -1,0 +1,170 @@
+"""The Python interface: compile, look, verify, run, save, load."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kcompiler.compilation import Compilation, HostSegment, NpuSegment
+from kcompiler.errors import UsageError
+from kcompiler.registry import check_precision, find_target, targets
+
+if TYPE_CHECKING:
+    import os
+
+    import onnx
+
+    from kcompiler.graph.node import Array
+    from kcompiler.machine.simulator.time import Timing
+    from kcompiler.machine.target import Target
+    from kcompiler.package import PackageInfo
+    from kcompiler.report.data import Report
+    from kcompiler.runtime import Executor
+    from kcompiler.verify import Verification
+
+__all__ = ["CompileCost", "CompiledModel", "compile", "load", "targets"]
+
+
+@dataclass(frozen=True)
+class CompileCost:
+    """What a compilation took: of CPU and wall time, and the process's largest resident set."""
+
+    cpu_seconds: float
+    wall_seconds: float
+    peak_rss_mb: float
+
+
+class CompiledModel:
+    """A compiled model, fresh from `compile` or read by `load`."""
+
+    def __init__(
+        self,
+        compilation: Compilation,
+        target: Target,
+        source: str | bytes | None = None,
+        cost: CompileCost | None = None,
+    ) -> None:
+        self.compilation = compilation
+        self.target = target
+        self.cost = cost
+        self.verification: Verification | None = None
+        self.package: PackageInfo | None = None
+        self._source = source
+
+    def save(self, path: str | os.PathLike[str]) -> PackageInfo:
+        """Write a package, all of it or nothing; raises `PackageError`."""
+        from kcompiler.artifact import pack
+        from kcompiler.package import write
+
+        self.package = write(path, *pack(self.compilation, self.target))
+        return self.package
+
+    def to_bytes(self) -> bytes:
+        """The bytes that `save` writes."""
+        from kcompiler.artifact import pack
+        from kcompiler.package import to_bytes
+
+        return to_bytes(*pack(self.compilation, self.target))
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """All outputs by name, computed by the simulator (host parts: onnxruntime)."""
+        from kcompiler.runtime import Running
+
+        return Running(self._executor).run(inputs)
+
+    def verify(self, inputs: Mapping[str, Array] | None = None) -> Verification:
+        """Check the compiled model against the ONNX model, on these inputs or on random ones.
+
+        The result says what differs first; nothing is raised for it. Raises `UsageError` for a model that
+        was loaded from a package, which holds nothing to compare with.
+        """
+        from kcompiler.verify import verify
+
+        if self._source is None:
+            fix = "verify the model when you compile it"
+            raise UsageError("a package holds no model to verify against", fix=fix)
+        self.verification = verify(self.compilation, self.target, self._source, inputs)
+        return self.verification
+
+    def report(self) -> Report:
+        """Where the operators run, predicted time and bytes, and what is known about errors so far."""
+        from kcompiler.report.data import make_report
+
+        return make_report(self)
+
+    @cached_property
+    def timings(self) -> tuple[Timing | None, ...]:
+        """The predicted time of every segment; None for those of the host."""
+        from kcompiler.machine.simulator.time import simulate_time
+
+        return tuple(
+            None if isinstance(s, HostSegment) else simulate_time(s.program, self.target)
+            for s in self.compilation.segments
+        )
+
+    @property
+    def programs(self) -> tuple[NpuSegment, ...]:
+        """The segments that run on the NPU."""
+        return tuple(s for s in self.compilation.segments if isinstance(s, NpuSegment))
+
+    @cached_property
+    def _executor(self) -> Executor:
+        from kcompiler.runtime import Executor
+
+        return Executor(self.compilation, self.target)
+
+
+def compile(  # noqa: A001 - the verb of the library; nobody imports it bare
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    target: str = "rebel",
+    *,
+    precision: str | None = None,
+    dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> CompiledModel:
+    """Compile an ONNX model (path, bytes or message) for a target.
+
+    `precision` is one of the target's, by default its first; `dims` gives open dimensions an extent, `shapes`
+    fixes whole inputs. Raises `ModelError`, `UsageError`, `UnsupportedError` or `CapacityError`.
+    """
+    from kcompiler.compiler import compile_model
+
+    chosen = find_target(target)
+    kind = check_precision(chosen, precision)
+    source: Any = model if isinstance(model, bytes) or _is_message(model) else Path(model)
+    cpu, wall = time.process_time(), time.perf_counter()
+    compilation = compile_model(source, chosen, kind, dims or {}, dict(shapes or {}))
+    cost = CompileCost(time.process_time() - cpu, time.perf_counter() - wall, _peak_rss_mb())
+    return CompiledModel(compilation, chosen, _oracle(source), cost)
+
+
+def load(path: str | os.PathLike[str] | bytes) -> CompiledModel:
+    """A compiled model from a package (path or bytes); raises `PackageError` where anything is odd."""
+    from kcompiler.artifact import unpack
+    from kcompiler.package import from_bytes, read
+
+    opened = from_bytes(path) if isinstance(path, bytes) else read(path)
+    return CompiledModel(*unpack(opened))
+
+
+def _is_message(model: object) -> bool:
+    return hasattr(model, "SerializeToString")
+
+
+def _oracle(source: Any) -> str | bytes:
+    """The model in the form that onnxruntime takes."""
+    if isinstance(source, Path):
+        return str(source)
+    data: bytes = source if isinstance(source, bytes) else source.SerializeToString()
+    return data
+
+
+def _peak_rss_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024

@@ -1,0 +1,54 @@
+"""What a compilation consists of, on its way to a package: segments in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from kcompiler.graph.node import Graph
+from kcompiler.graph.types import TensorType
+from kcompiler.kernel.statements import Kernel
+from kcompiler.machine.program import Program
+
+
+@dataclass(frozen=True)
+class NpuSegment:
+    """A program and the graph of `Fused` nodes that it was made from (kernel i = fused node i).
+
+    The program's inputs and outputs carry the names of the model's values. `kernels` are the tiled kernels in the
+    program's order, for `--emit kernel` and for telling a wrong kernel from a wrong lowering; they and `graph` are
+    absent when the segment was read from a package.
+    """
+
+    program: Program
+    graph: Graph | None = None
+    kernels: tuple[Kernel, ...] = ()
+
+
+@dataclass(frozen=True)
+class HostSegment:
+    """Operators that run on the host: a serialized ONNX model whose inputs and outputs are the values' names."""
+
+    model: bytes
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    operators: tuple[tuple[str, str, str], ...]  # (ONNX node name, operator, why not on the NPU)
+
+
+Segment: TypeAlias = NpuSegment | HostSegment
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """A compiled model: its interface, its segments, and what was decided on the way."""
+
+    model: str  # file name, without its folder
+    target: str
+    precision: str
+    inputs: tuple[tuple[str, TensorType], ...]
+    outputs: tuple[tuple[str, TensorType], ...]
+    segments: tuple[Segment, ...]
+    graph: Graph | None = None  # as imported, before any pass: the reference in float32
+    notes: tuple[str, ...] = ()  # what was cast, padded, clamped: nothing is silent
+    facts: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,7 @@
+"""What importers raise besides the errors that users see."""
+
+from __future__ import annotations
+
+
+class NotExpressible(Exception):  # noqa: N818
+    """A node that cannot be said in graph operators; the text is the reason that the user reads."""

@@ -1,0 +1,257 @@
+"""Work that stays on the host: ONNX nodes kept as a small model, with the reason.
+
+A result whose type no compiler can know (a sequence, text, a shape that depends on values) is `Pending`: it
+carries the nodes that compute it, and whatever reads it joins them, until a tensor of fixed shape comes out.
+So any part of a network may stay on the host, and the rest still compiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from kcompiler.errors import KcompilerError, ModelError, UnsupportedError
+from kcompiler.frontend.dims import declared_shape
+from kcompiler.frontend.tensors import numpy_dtype
+from kcompiler.graph.node import Constant, Op
+from kcompiler.graph.operators import Host, Item
+from kcompiler.graph.types import TensorType
+
+_EMBED = 256  # elements of a constant up to which shape inference sees its value
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A value that the host computes and that is no tensor of fixed type; `why` is for the user."""
+
+    name: str
+    part: Part
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """ONNX nodes in order, and the graph values that they read, by the names used in the nodes."""
+
+    nodes: tuple[NodeProto, ...]
+    inputs: Mapping[str, Op]
+    opsets: Mapping[str, int]
+
+
+@dataclass
+class HostBuilder:
+    """Makes `Host` nodes; remembers what they share: IR version, functions, and fresh names."""
+
+    model: ModelProto
+    count: int = 0
+    names: dict[int, str] = field(default_factory=dict)
+    kept: list[Op] = field(default_factory=list)  # keeps the keys of `names` alive
+
+    def place(
+        self,
+        proto: NodeProto,
+        origin: str,
+        opsets: Mapping[str, int],
+        values: Mapping[str, Op | Pending],
+        reason: str,
+    ) -> list[Op | Pending | None]:
+        """The results of a node that stays on the host; `values` are those of all names it reads."""
+        part, outputs = self._join(proto, opsets, values)
+        types = self._types(part, proto, outputs, origin)
+        wanted = [name for name in outputs if name]
+        fixed = [name for name in wanted if types[name] is not None]
+        host = self._host(part, fixed, types, reason, origin) if fixed else None
+        results: list[Op | Pending | None] = []
+        for name in outputs:
+            if not name:
+                results.append(None)
+            elif host is not None and name in fixed:
+                results.append(Item(host, fixed.index(name), origin=(origin,)))
+            else:
+                results.append(Pending(name, part, reason))
+        return results
+
+    def _join(
+        self, proto: NodeProto, opsets: Mapping[str, int], values: Mapping[str, Op | Pending]
+    ) -> tuple[Part, list[str]]:
+        """The node under fresh names, after all nodes that its pending operands need."""
+        nodes: dict[int, NodeProto] = {}
+        inputs: dict[str, Op] = {}
+        renamed: dict[str, str] = {}
+        for name, value in values.items():
+            if isinstance(value, Pending):
+                if any(opsets.get(d, v) != v for d, v in value.part.opsets.items()):
+                    raise UnsupportedError(
+                        "host operators of two opsets meet",
+                        why="a function of the model imports another opset than the model",
+                        fix="convert the model to one opset: onnx.version_converter",
+                    )
+                nodes.update((id(n), n) for n in value.part.nodes)
+                inputs.update(value.part.inputs)
+                renamed[name] = value.name
+            else:
+                renamed[name] = self._name(value)
+                inputs[renamed[name]] = value
+        copy = _renamed(proto, renamed)
+        for i, name in enumerate(proto.output):
+            copy.output[i] = self._fresh("h") if name else ""
+        nodes[id(copy)] = copy
+        return Part(tuple(nodes.values()), inputs, dict(opsets)), list(copy.output)
+
+    def _name(self, value: Op) -> str:
+        if id(value) not in self.names:
+            self.names[id(value)] = self._fresh("x")
+            self.kept.append(value)
+        return self.names[id(value)]
+
+    def _fresh(self, prefix: str) -> str:
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+    def _types(
+        self, part: Part, proto: NodeProto, outputs: Sequence[str], origin: str
+    ) -> dict[str, TensorType | None]:
+        model = self._model(part, [name for name in outputs if name], {})
+        if (proto.domain or "ai.onnx") == "com.microsoft":
+            return _ort_types(model, origin)
+        try:
+            inferred = onnx.shape_inference.infer_shapes(
+                model, check_type=True, strict_mode=True, data_prop=True
+            )
+        except Exception as error:  # noqa: BLE001 - onnx raises several kinds, some of them plain
+            why = _short(str(error))
+            raise ModelError(f"{proto.op_type} is not valid here", origin, why) from None
+        infos = {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
+        return {name: _tensor_type(infos.get(name)) for name in outputs if name}
+
+    def _host(
+        self,
+        part: Part,
+        outputs: Sequence[str],
+        types: Mapping[str, TensorType | None],
+        reason: str,
+        origin: str,
+    ) -> Host:
+        found = {name: t for name in outputs if (t := types[name]) is not None}
+        model = self._model(part, outputs, found)
+        embedded = {t.name for t in model.graph.initializer}
+        xs = tuple(op for name, op in part.inputs.items() if name not in embedded)
+        data = model.SerializeToString(deterministic=True)
+        return Host(xs, data, tuple(found.values()), reason, origin=(origin,))
+
+    def _model(
+        self, part: Part, outputs: Sequence[str], types: Mapping[str, TensorType]
+    ) -> ModelProto:
+        initializers, inputs = [], []
+        for name, op in part.inputs.items():
+            if isinstance(op, Constant) and op.type.size <= _EMBED:
+                initializers.append(numpy_helper.from_array(op.value, name))
+            else:
+                inputs.append(_value_info(name, op.type))
+        results = [
+            _value_info(name, types[name]) if name in types else ValueInfoProto(name=name)
+            for name in outputs
+        ]
+        graph = helper.make_graph(part.nodes, "host", inputs, results, initializers)
+        imports = [helper.make_opsetid(domain, v) for domain, v in sorted(part.opsets.items())]
+        return helper.make_model(
+            graph,
+            opset_imports=imports,
+            ir_version=max(3, min(self.model.ir_version, int(onnx.IR_VERSION))),
+            functions=self.model.functions,
+        )
+
+
+def _value_info(name: str, type_: TensorType) -> ValueInfoProto:
+    elem_type = helper.np_dtype_to_tensor_dtype(type_.dtype)
+    return helper.make_tensor_value_info(name, elem_type, type_.shape)
+
+
+def _tensor_type(info: ValueInfoProto | None) -> TensorType | None:
+    if info is None:
+        return None
+    shape = declared_shape(info.type)
+    if shape is None:
+        return None
+    try:
+        return TensorType(numpy_dtype(info.type.tensor_type.elem_type, ""), shape)
+    except ModelError:  # text
+        return None
+
+
+def _ort_types(model: ModelProto, origin: str) -> dict[str, TensorType | None]:
+    """The types that onnxruntime infers for its own operators, which onnx does not know."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen kinds
+        op_type = model.graph.node[-1].op_type
+        raise UnsupportedError(
+            f"onnxruntime does not take the operator com.microsoft::{op_type}",
+            origin,
+            _short(str(error)),
+            "export with operators of ONNX itself",
+        ) from None
+    return {o.name: _ort_type(o.type, o.shape) for o in session.get_outputs()}
+
+
+def _ort_type(name: str, shape: Sequence[int | str | None]) -> TensorType | None:
+    kind = name.removeprefix("tensor(").removesuffix(")").upper()
+    if kind not in TensorProto.DataType.keys():  # noqa: SIM118 - an enum wrapper, no mapping
+        return None
+    if not all(isinstance(extent, int) for extent in shape):
+        return None
+    dtype = numpy_dtype(TensorProto.DataType.Value(kind), "")
+    return TensorType(dtype, tuple(int(extent or 0) for extent in shape))
+
+
+def _renamed(proto: NodeProto, names: Mapping[str, str]) -> NodeProto:
+    """A copy of a node that reads other names, inside its sub-graphs too."""
+    copy = NodeProto()
+    copy.CopyFrom(proto)
+    _rename_node(copy, names)
+    return copy
+
+
+def _rename_node(node: NodeProto, names: Mapping[str, str]) -> None:
+    for i, name in enumerate(node.input):
+        node.input[i] = names.get(name, name)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            _rename_graph(graph, names)
+
+
+def _rename_graph(graph: GraphProto, names: Mapping[str, str]) -> None:
+    own = {i.name for i in graph.initializer} | {i.name for i in graph.input}
+    own |= {name for node in graph.node for name in node.output}
+    visible = {old: new for old, new in names.items() if old not in own}
+    for node in graph.node:
+        _rename_node(node, visible)
+    for output in graph.output:
+        output.name = visible.get(output.name, output.name)
+
+
+def _short(text: str) -> str:
+    """The first line that says something, without onnx's own address."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0][:300] if lines else "no reason is given"
+
+
+def no_type(value: Pending, what: str) -> KcompilerError:
+    """The error for a pending value where a tensor is needed."""
+    return UnsupportedError(
+        f"{what} has no fixed type",
+        value.part.nodes[-1].name or value.part.nodes[-1].op_type,
+        value.why,
+        "cut the model before this operator, or make its shape independent of the data",
+    )

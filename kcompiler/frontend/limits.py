@@ -1,0 +1,19 @@
+"""Bounds on what a small file may ask for; beyond them an error or the host, never a hanging machine."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Bytes of a result up to which an operator on constants is evaluated while importing. Larger ones stay
+# operators: a constant is kept in memory and in the package.
+FOLD_BYTES: Final = 1 << 28
+# Multiply-accumulates likewise.
+FOLD_MACS: Final = 1 << 32
+# ONNX nodes after all functions and loops are expanded.
+NODES: Final = 200_000
+# Steps of an unrolled recurrence.
+STEPS: Final = 4_096
+# Depth of functions and sub-graphs within each other.
+DEPTH: Final = 40
+# Elements of a table that an importer makes itself (interpolation weights, ranges, ...).
+TABLE: Final = 1 << 26

@@ -1,0 +1,1 @@
+"""Kernels: loop nests with affine accesses, and what a chip's tiler makes of them."""

@@ -1,0 +1,102 @@
+"""Chip descriptions: a tree of frozen dataclasses whose numbers are facts.
+
+Units: bytes, cycles of `Chip.clock`, bytes per cycle. `per_core` memories exist once a core; the others are
+shared by all cores and have one address space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kcompiler.machine.facts import Fact
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A memory: `size` bytes (per core when `per_core`), all its ports together `bandwidth` bytes/cycle."""
+
+    name: str
+    size: Fact[int]
+    bandwidth: Fact[float]
+    latency: Fact[int]
+    alignment: Fact[int]
+    per_core: bool = False
+
+
+@dataclass(frozen=True)
+class MacRate:
+    """Multiply-accumulates: the array's rate relative to its geometry, for one operand type.
+
+    A rate of 2 means that the array does two of these per cell and cycle (packing).
+    """
+
+    name: str
+    rate: Fact[float]
+
+
+@dataclass(frozen=True)
+class MatrixEngine:
+    """A `rows` x `columns` multiply-accumulate array in each core.
+
+    `weight_stationary` arrays hold a rows x columns block of the second operand and stream rows of the first
+    through it. `overlap_fill` tells whether the next block loads while this one is used (no fill and drain
+    between blocks of one instruction). `startup` cycles begin each instruction.
+    """
+
+    name: str
+    rows: Fact[int]
+    columns: Fact[int]
+    rates: tuple[MacRate, ...]
+    overlap_fill: bool
+    startup: Fact[int]
+
+
+@dataclass(frozen=True)
+class VectorEngine:
+    """`lanes` elements a cycle and core for each micro-operation; transcendental ones take `special` cycles."""
+
+    name: str
+    lanes: Fact[int]
+    special: Fact[int]
+    startup: Fact[int]
+
+
+@dataclass(frozen=True)
+class DmaEngine:
+    """Moves boxes. `per_core_bandwidth` bytes/cycle limit each core's port; `burst` bytes is the granule
+    that a contiguous run is rounded up to; `startup` cycles begin each transfer."""
+
+    name: str
+    per_core_bandwidth: Fact[float]
+    burst: Fact[int]
+    startup: Fact[int]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One NPU as a compiler sees it.
+
+    `scratchpad` names the per-core memory that engines compute in; `shared` the on-chip memory that holds
+    activations between kernels (None when there is none); `dram` the memory of weights, inputs and outputs.
+    Cores are numbered die by die; no `dies` means one.
+    """
+
+    name: str
+    title: str
+    clock: Fact[float]  # Hz
+    cores: Fact[int]
+    matrix: MatrixEngine
+    vector: VectorEngine
+    dma: DmaEngine
+    memories: tuple[Memory, ...]
+    scratchpad: str
+    dram: str
+    shared: str | None
+    sync_cycles: Fact[int]  # a wait that crosses cores
+    calibrated: Literal["not calibrated"] | str = "not calibrated"
+    dies: Fact[int] | None = None
+
+    def memory(self, name: str) -> Memory:
+        """The memory with a name."""
+        return next(m for m in self.memories if m.name == name)

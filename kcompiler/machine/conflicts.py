@@ -1,0 +1,153 @@
+"""Who touched these bytes last: a history of accesses that answers fast, for passes that order instructions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from kcompiler.machine.touch import Touch
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+Layout: TypeAlias = tuple[int, int, tuple[int, ...]]
+
+
+@dataclass
+class History:
+    """What one engine did to one memory in one way (read or write): touches, each with a growing number.
+
+    Equal touches are kept once, with their latest number. Both tables are in the order of the latest numbers.
+    """
+
+    runs: dict[tuple[int, int], int] = field(default_factory=dict)
+    boxes: dict[Layout, Boxes] = field(default_factory=dict)
+
+    def add(self, touch: Touch, number: int) -> None:
+        """Remember a touch; `number` is not below any earlier one."""
+        if not touch.dims:
+            span = touch.start, touch.stop
+            self.runs.pop(span, None)
+            self.runs[span] = number
+            return
+        layout = touch.base, touch.run, tuple(stride for stride, _ in touch.dims)
+        boxes = self.boxes.pop(layout, None) or Boxes(layout)
+        self.boxes[layout] = boxes
+        boxes.add(touch, number)
+
+    def newest(self, touch: Touch, known: int) -> int:
+        """The highest number above `known` of a touch that overlaps this one, else `known`."""
+        start, stop = touch.start, touch.stop
+        for (low, high), number in reversed(self.runs.items()):
+            if number <= known:
+                break
+            if low < stop and start < high:
+                known = number
+                break
+        for boxes in reversed(self.boxes.values()):
+            if boxes.latest <= known:
+                break
+            if boxes.low < stop and start < boxes.high:
+                known = boxes.newest(touch, start, stop, known)
+        return known
+
+
+class Boxes:
+    """Touches of one tensor: the same base, run and strides, so that they differ in their index sets only."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.latest = 0
+        self.low, self.high = 1 << 62, -(1 << 62)
+        self._touches: list[Touch] = []
+        self._rows: dict[tuple[tuple[int, int], ...], int] = {}
+        self._sets = [_Sets() for _ in layout[2]]
+        # A row a touch: number, start, stop, and which index set it has in each dimension.
+        self._table: Array = np.zeros((3 + len(layout[2]), 8), np.int64)
+        self._apart = True  # different indices of the joint box are different bytes
+
+    def add(self, touch: Touch, number: int) -> None:
+        """Remember a touch of this layout."""
+        self.latest = number
+        row = self._rows.get(touch.dims)
+        if row is None:
+            row = self._append(touch)
+        self._table[0, row] = number
+
+    def _append(self, touch: Touch) -> int:
+        row = self._rows[touch.dims] = len(self._touches)
+        self._touches.append(touch)
+        if row == self._table.shape[1]:
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)], axis=1)
+        start, stop = touch.start, touch.stop
+        self.low, self.high = min(self.low, start), max(self.high, stop)
+        self._table[1:3, row] = start, stop
+        grown = False
+        for d, (sets, (_, mask)) in enumerate(zip(self._sets, touch.dims, strict=True)):
+            before = sets.union
+            self._table[3 + d, row] = sets.number(mask)
+            grown |= sets.union != before
+        if grown:
+            self._apart = self._injective([sets.union for sets in self._sets])
+        return row
+
+    def _injective(self, unions: list[int]) -> bool:
+        """Strides grow faster than what lies inside them, when dimension d takes the indices unions[d]."""
+        _, reach, strides = self.layout
+        for stride, width in sorted(zip(map(abs, strides), map(_width, unions), strict=True)):
+            if width and stride < reach:
+                return False
+            reach += stride * width
+        return True
+
+    def _told_apart(self, touch: Touch) -> bool:
+        """Whether index sets alone tell `touch` from every touch here."""
+        if touch.dims in self._rows:
+            return self._apart
+        unions = [s.union | mask for s, (_, mask) in zip(self._sets, touch.dims, strict=True)]
+        return self._injective(unions)
+
+    def newest(self, touch: Touch, start: int, stop: int, known: int) -> int:
+        """As `History.newest`, for [start, stop) of `touch`."""
+        numbers, starts, stops = self._table[:3, : len(self._touches)]
+        hits = (numbers > known) & (starts < stop) & (stops > start)
+        same = self.layout == (touch.base, touch.run, tuple(stride for stride, _ in touch.dims))
+        if same and hits.any() and self._told_apart(touch):
+            for d, (sets, (_, mask)) in enumerate(zip(self._sets, touch.dims, strict=True)):
+                hits &= sets.meets(mask)[self._table[3 + d, : len(hits)]]
+        found = np.flatnonzero(hits)
+        if same:  # all together may be too many to tell apart where a pair is not: ask each pair
+            found = found[np.argsort(-numbers[found], kind="stable")]
+            return next((int(numbers[r]) for r in found if self._touches[r].overlaps(touch)), known)
+        return int(numbers[found].max()) if len(found) else known
+
+
+class _Sets:
+    """The different index sets of one dimension, and which of them meet a given one."""
+
+    def __init__(self) -> None:
+        self.union = 0
+        self._masks: list[int] = []
+        self._numbers: dict[int, int] = {}
+        self._meets: dict[int, Array] = {}
+
+    def number(self, mask: int) -> int:
+        """The set's number, given at first sight."""
+        if mask not in self._numbers:
+            self._numbers[mask] = len(self._masks)
+            self._masks.append(mask)
+            self.union |= mask
+        return self._numbers[mask]
+
+    def meets(self, mask: int) -> Array:
+        """For each set, whether it has an index in common with `mask`."""
+        known = self._meets.get(mask)
+        if known is None or len(known) < len(self._masks):
+            known = np.array([other & mask != 0 for other in self._masks])
+            self._meets[mask] = known
+        return known
+
+
+def _width(mask: int) -> int:
+    """From the lowest to the highest index."""
+    return mask.bit_length() - (mask & -mask).bit_length()

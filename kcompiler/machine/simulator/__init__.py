@@ -1,0 +1,1 @@
+"""The simulator: function (what the bytes compute) and time (when they do it)."""

@@ -1,0 +1,50 @@
+"""What a target is: a chip, an instruction set, what it takes, and how kernels become instructions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from kcompiler.graph.node import Op
+from kcompiler.kernel.statements import Kernel
+from kcompiler.machine.chip import Chip
+from kcompiler.machine.instruction import Isa
+from kcompiler.machine.program import Binding
+
+Constraint: TypeAlias = Callable[[Op], bool]
+"""True when the operator may run; the docstring is the reason shown to the user when it may not."""
+
+
+@dataclass(frozen=True)
+class Target(ABC):
+    """One NPU. Register an instance under the entry-point group `kcompiler.targets`, or as a folder of targets/."""
+
+    name: str
+    chip: Chip
+    isa: type[Isa]
+    precisions: tuple[str, ...]  # the first is the default
+    constraints: tuple[Constraint, ...]
+
+    def refusal(self, op: Op) -> str | None:
+        """Why `op` cannot run on this NPU (the first broken constraint's docstring), or None."""
+        broken = next((c for c in self.constraints if not c(op)), None)
+        return None if broken is None else " ".join((broken.__doc__ or broken.__name__).split())
+
+    @abstractmethod
+    def lower(
+        self,
+        kernel: Kernel,
+        bindings: Mapping[str, Binding],
+        addresses: Mapping[str, tuple[int, ...]],
+    ) -> Sequence[Isa]:
+        """The kernel's instructions in program order, without waits.
+
+        `bindings`: operand name -> the dense buffer it views (the operand's own offset and strides apply on
+        top). `addresses`: buffer name -> its address(es) in the scratchpad, two for a double buffer.
+        """
+
+    @abstractmethod
+    def wait(self, queue: str, engine: str, count: int, all_cores: bool) -> Isa:
+        """An instruction that holds `queue` until `engine` has completed `count` instructions of the program."""

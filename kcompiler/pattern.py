@@ -1,0 +1,331 @@
+"""Patterns: descriptions of small graphs that a rule looks for.
+
+`node(Mul, Any("x"), Number(2))` fits a multiplication of anything by two, either way round.
+Matching backtracks over the orders of operands and reports, when nothing fits, how far it came.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from kcompiler.graph.node import Array, Constant, Op
+from kcompiler.graph.types import is_float
+
+Predicate: TypeAlias = Callable[[Op], bool]
+
+# Operators whose two operands may be given in either order.
+COMMUTATIVE = frozenset(
+    {"Add", "Mul", "Max", "Min", "And", "Or", "Xor", "BitAnd", "BitOr", "BitXor", "Equal"}
+)
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """What a partial match has found: parts by name, and the operator nodes that it consumed."""
+
+    named: Mapping[str, Op] = field(default_factory=dict)
+    inner: tuple[Op, ...] = ()
+
+    def bind(self, name: str | None, op: Op) -> Bindings | None:
+        """With one more name; None if the name stands for another node already."""
+        if name is None:
+            return self
+        if name in self.named:
+            return self if same(self.named[name], op) else None
+        return Bindings({**self.named, name: op}, self.inner)
+
+    def consume(self, op: Op) -> Bindings:
+        """With one more consumed node."""
+        return Bindings(self.named, (*self.inner, op))
+
+
+@dataclass
+class Failure:
+    """The mismatch that lies deepest: the most useful one to tell."""
+
+    reason: str = "no pattern was tried"
+    depth: int = -1
+
+    def note(self, depth: int, reason: str) -> None:
+        """Remember a mismatch if it is deeper than those before."""
+        if depth > self.depth:
+            self.depth, self.reason = depth, reason
+
+
+def same(one: Op, other: Op) -> bool:
+    """Whether two nodes are one, or equal small constants."""
+    if one is other:
+        return True
+    if not (isinstance(one, Constant) and isinstance(other, Constant)) or one.type.size > 64:
+        return False
+    return one.type == other.type and one.value.tobytes() == other.value.tobytes()
+
+
+class Pattern(ABC):
+    """A description of a node and of what it reads."""
+
+    @abstractmethod
+    def match(
+        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
+    ) -> Iterator[Bindings]:
+        """Every way in which the pattern fits at `op`, continuing from `found`."""
+
+    def may_start(self, kind: type[Op]) -> bool:
+        """Whether a node of this class can be the root; rules are looked up by this."""
+        del kind
+        return True
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Any(Pattern):
+    """Any tensor for which `where` holds."""
+
+    name: str | None = None
+    where: Predicate | None = None
+
+    def match(
+        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
+    ) -> Iterator[Bindings]:
+        bound = found.bind(self.name, op)
+        if bound is None:
+            failure.note(depth, f"{self} stands for two different tensors")
+        elif self.where is not None and not self.where(op):
+            failure.note(depth, f"{op!r} is not what {self} must be")
+        else:
+            yield bound
+
+    def __str__(self) -> str:
+        return self.name or "any tensor"
+
+
+@dataclass(frozen=True)
+class Const(Pattern):
+    """A constant for whose value `where` holds."""
+
+    name: str | None = None
+    where: Callable[[Array], bool] | None = None
+
+    def match(
+        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
+    ) -> Iterator[Bindings]:
+        bound = found.bind(self.name, op)
+        if not isinstance(op, Constant):
+            failure.note(depth, f"{op!r} is no constant")
+        elif bound is None or (self.where is not None and not self.where(op.value)):
+            failure.note(depth, f"{op!r} is not what {self} must be")
+        else:
+            yield bound
+
+    def may_start(self, kind: type[Op]) -> bool:
+        return kind is Constant
+
+    def __str__(self) -> str:
+        return self.name or "a constant"
+
+
+@dataclass(frozen=True)
+class Number(Pattern):
+    """A constant whose elements all have one value: `value` up to rounding, if it is given."""
+
+    value: float | None = None
+    name: str | None = None
+    where: Callable[[float], bool] | None = None
+
+    def match(
+        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
+    ) -> Iterator[Bindings]:
+        number = splat(op)
+        if number is None:
+            failure.note(depth, f"{op!r} is not one number")
+            return
+        bound = found.bind(self.name, op)
+        fits = self.value is None or close(number, self.value, op)
+        if bound is None or not fits or (self.where is not None and not self.where(number)):
+            failure.note(depth, f"{number} is not {self}")
+        else:
+            yield bound
+
+    def __str__(self) -> str:
+        return self.name or ("a number" if self.value is None else str(self.value))
+
+
+@dataclass(frozen=True)
+class Node(Pattern):
+    """An operator of one of some classes, with patterns for its operands in field order.
+
+    Operands of commutative operators are tried both ways round. Without operand patterns any
+    operands fit. `where` looks at the attributes.
+    """
+
+    kinds: tuple[type[Op], ...]
+    operands: tuple[Pattern, ...] | None
+    name: str | None = None
+    where: Predicate | None = None
+
+    def match(
+        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
+    ) -> Iterator[Bindings]:
+        if not isinstance(op, self.kinds):
+            failure.note(depth, f"{op!r} is not {self}")
+            return
+        if self.where is not None and not self.where(op):
+            failure.note(depth, f"the attributes of {op!r} do not fit")
+            return
+        bound = found.consume(op).bind(self.name, op)
+        if bound is None:
+            failure.note(depth, f"{self} stands for two different tensors")
+            return
+        if self.operands is None:
+            yield bound
+            return
+        if len(op.operands) != len(self.operands):
+            failure.note(depth, f"{op!r} has {len(op.operands)} operands")
+            return
+        for patterns in _orders(op, self.operands):
+            yield from _match_all(patterns, op.operands, bound, failure, depth + 1)
+
+    def may_start(self, kind: type[Op]) -> bool:
+        return issubclass(kind, self.kinds)
+
+    def __str__(self) -> str:
+        return " or ".join(k.__name__ for k in self.kinds)
+
+
+@dataclass(frozen=True)
+class OneOf(Pattern):
+    """The first of several alternatives, then the others."""
+
+    choices: tuple[Pattern, ...]
+
+    def match(
+        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
+    ) -> Iterator[Bindings]:
+        for choice in self.choices:
+            yield from choice.match(op, found, failure, depth)
+
+    def may_start(self, kind: type[Op]) -> bool:
+        return any(choice.may_start(kind) for choice in self.choices)
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.choices))
+
+
+@dataclass(frozen=True)
+class Chain(Pattern):
+    """A tree of one commutative operator whose leaves fit some patterns, in any order and grouping.
+
+    `Chain(Mul, (a, b, c))` fits a*(b*c), (c*a)*b and so on.
+    """
+
+    kind: type[Op]
+    leaves: tuple[Pattern, ...]
+    name: str | None = None
+
+    def match(
+        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
+    ) -> Iterator[Bindings]:
+        if not isinstance(op, self.kind):
+            failure.note(depth, f"{op!r} is not {self}")
+            return
+        for nodes, leaves in _groupings(op, self.kind, len(self.leaves)):
+            bound = found.bind(self.name, op)
+            for node in nodes:
+                bound = bound.consume(node) if bound else None
+            if bound is None:
+                failure.note(depth, f"{self} stands for two different tensors")
+                continue
+            for order in itertools.permutations(leaves):
+                yield from _match_all(self.leaves, order, bound, failure, depth + 1)
+
+    def may_start(self, kind: type[Op]) -> bool:
+        return issubclass(kind, self.kind)
+
+    def __str__(self) -> str:
+        return f"a chain of {len(self.leaves)} {self.kind.__name__}"
+
+
+def _orders(op: Op, patterns: tuple[Pattern, ...]) -> Iterator[tuple[Pattern, ...]]:
+    yield patterns
+    if type(op).__name__ in COMMUTATIVE and patterns[0] != patterns[1]:
+        yield patterns[::-1]
+
+
+def node(
+    kind: type[Op] | tuple[type[Op], ...],
+    *operands: Pattern,
+    name: str | None = None,
+    where: Predicate | None = None,
+) -> Node:
+    """`Node` written shortly: no operand patterns means any operands."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return Node(kinds, operands or None, name, where)
+
+
+def one_of(*choices: Pattern) -> OneOf:
+    """`OneOf` written shortly."""
+    return OneOf(choices)
+
+
+def chain(kind: type[Op], *leaves: Pattern, name: str | None = None) -> Chain:
+    """`Chain` written shortly."""
+    return Chain(kind, leaves, name)
+
+
+def _match_all(
+    patterns: tuple[Pattern, ...],
+    ops: tuple[Op, ...],
+    found: Bindings,
+    failure: Failure,
+    depth: int,
+) -> Iterator[Bindings]:
+    if not patterns:
+        yield found
+        return
+    for first in patterns[0].match(ops[0], found, failure, depth):
+        yield from _match_all(patterns[1:], ops[1:], first, failure, depth)
+
+
+def _groupings(
+    op: Op, kind: type[Op], leaves: int
+) -> Iterator[tuple[tuple[Op, ...], tuple[Op, ...]]]:
+    """Every (inner nodes, leaves) by which a tree of `kind` under `op` has so many leaves."""
+    if leaves == 1:
+        yield (), (op,)
+    elif isinstance(op, kind):
+        left, right = op.operands
+        for count in range(1, leaves):
+            for nodes, found in _groupings(left, kind, count):
+                for more_nodes, more in _groupings(right, kind, leaves - count):
+                    yield (op, *nodes, *more_nodes), (*found, *more)
+
+
+def splat(op: Op) -> float | None:
+    """The number that every element of a constant has, or None."""
+    if not isinstance(op, Constant) or not op.type.size or op.dtype.kind == "c":
+        return None
+    value = op.value
+    first = value[(0,) * value.ndim]
+    # Most constants are weights: a few elements tell so without reading them all.
+    if value[(-1,) * value.ndim] != first or (value.ndim and (value[0] != value[0].flat[0]).any()):
+        return None
+    return float(first) if (value == first).all() else None
+
+
+def close(number: float, value: float, op: Op) -> bool:
+    """Whether a number of the element type of `op` stands for `value`: equal up to rounding.
+
+    Exporters write constants such as sqrt(2) with anything from four to sixteen digits.
+    """
+    if not is_float(op.dtype):
+        return number == value
+    slack = 2e-3 if op.dtype.itemsize < 4 else 2e-6
+    return bool(np.isclose(number, value, rtol=slack, atol=0.0))

@@ -1,0 +1,88 @@
+"""Which targets there are: the folders of `kcompiler.targets`, and what other packages register.
+
+Nothing is imported but the target that is asked for.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from kcompiler.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from kcompiler.machine.target import Target
+
+GROUP = "kcompiler.targets"
+"""The entry-point group: name = what `--target` takes, value = a module with a `TARGET`, or that object."""
+
+
+def targets() -> tuple[str, ...]:
+    """The names of all targets, sorted."""
+    return tuple(sorted({*_folders(), *_registered()}))
+
+
+def find_target(name: str) -> Target:
+    """The target of a name; raises `UsageError` when there is none or when it cannot be loaded."""
+    if name in _folders():
+        return _checked(name, import_module(f"{GROUP}.{name}").TARGET)
+    registered = _registered()
+    if name not in registered:
+        raise _unknown(name)
+    return _load(name, registered[name])
+
+
+def _folders() -> tuple[str, ...]:
+    from kcompiler import targets as folder
+
+    return tuple(m.name for m in iter_modules(folder.__path__) if not m.name.startswith("_"))
+
+
+def _registered() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _load(name: str, point: EntryPoint) -> Target:
+    try:
+        found = point.load()
+        return _checked(name, getattr(found, "TARGET", found))
+    except UsageError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        fix = "this is a bug in the package that registers it, not in kcompiler"
+        raise UsageError(f"the target {name!r} cannot be loaded", point.value, why, fix) from error
+
+
+def _checked(name: str, found: Any) -> Target:
+    from kcompiler.machine.target import Target
+
+    if not isinstance(found, Target) or found.name != name:
+        why = f"what it names is {found!r:.60}, not a Target called {name!r}"
+        raise UsageError(f"the target {name!r} cannot be loaded", why=why)
+    return found
+
+
+def _unknown(name: str) -> UsageError:
+    known = targets()
+    near = get_close_matches(name, known, n=3, cutoff=0.4)
+    fix = f"did you mean {' or '.join(near)}?" if near else "take one of these"
+    return UsageError(f"there is no target {name!r}", why=f"known: {', '.join(known)}", fix=fix)
+
+
+def check_precision(target: Target, precision: str | None) -> str:
+    """The precision to compile for, the target's first one unless named; raises `UsageError`."""
+    if precision is None:
+        return target.precisions[0]
+    if precision not in target.precisions:
+        known = ", ".join(target.precisions)
+        raise UsageError(
+            f"the target {target.name!r} has no precision {precision!r}", fix=f"take one of: {known}"
+        )
+    return precision

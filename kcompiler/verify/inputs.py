@@ -1,0 +1,70 @@
+"""Inputs for a verification that nobody gave inputs for: the same ones each time, of a sensible range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from kcompiler.graph.node import Array, Constant, Graph, Input, Op
+from kcompiler.graph.operators import Fused, Gather
+from kcompiler.graph.types import BOOL, TensorType, is_float
+
+_SEED = 20_240_229
+_MASKS = ("mask",)
+_BYTES = ("int8", "uint8")
+
+
+def sample_inputs(graph: Graph, given: Mapping[str, Array] | None = None) -> dict[str, Array]:
+    """Every input of a graph: what is given, and data for the rest.
+
+    Floats are standard normal; masks and booleans are ones; integers that look something up in a table stay
+    inside it, other bytes take their whole range, other integers are 0 or 1.
+    """
+    given = given or {}
+    return dict(given) | {
+        node.name: _sample(graph, node, number)
+        for number, node in enumerate(graph.inputs)
+        if node.name not in given
+    }
+
+
+def _sample(graph: Graph, node: Input, number: int) -> Array:
+    kind, rng = node.type, np.random.default_rng([_SEED, number])
+    if kind.dtype == BOOL or any(word in node.name.lower() for word in _MASKS):
+        return np.ones(kind.shape, kind.dtype)
+    if is_float(kind.dtype):
+        return np.asarray(rng.standard_normal(kind.shape, np.float32)).astype(kind.dtype)
+    return _integers(kind, table_extent(graph, node), rng)
+
+
+def _integers(kind: TensorType, table: int | None, rng: np.random.Generator) -> Array:
+    low, high = 0, 2
+    if table is not None:
+        high = max(table, 1)
+    elif kind.dtype.name in _BYTES:
+        info = np.iinfo(kind.dtype)
+        low, high = int(info.min), int(info.max) + 1
+    return rng.integers(low, high, kind.shape).astype(kind.dtype)
+
+
+def table_extent(graph: Graph, node: Op) -> int | None:
+    """The extent of the smallest table that values computed from `node` alone are indices of."""
+    extents: list[int] = []
+    todo, seen = [node], {id(node)}
+    while todo:
+        value = todo.pop()
+        for user in graph.users[id(value)]:
+            if isinstance(user, Gather) and user.indices is value:
+                extents.append(user.x.shape[user.axis])
+            elif _carries(user, seen) and id(user) not in seen:
+                seen.add(id(user))
+                todo.append(user)
+    return min(extents, default=None)
+
+
+def _carries(user: Op, seen: set[int]) -> bool:
+    """Whether a node's integer values still say where to look: its other operands are constants."""
+    if isinstance(user, Gather | Fused) or is_float(user.dtype) or user.dtype == BOOL:
+        return False
+    return all(id(o) in seen or isinstance(o, Constant) for o in user.operands)

@@ -1,0 +1,99 @@
+"""Each kernel on its own: the operands that the simulator has, the result that it makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kcompiler.compilation import Compilation, NpuSegment
+from kcompiler.errors import IRError
+from kcompiler.graph.bounds import error_bound
+from kcompiler.graph.node import Array, Constant, Input, Op
+from kcompiler.graph.operators import Fused
+from kcompiler.verify.locate import Wrong, explain
+
+if TYPE_CHECKING:
+    from kcompiler.graph.node import Graph
+    from kcompiler.machine.program import Binding, KernelInfo
+    from kcompiler.machine.simulator.function import Simulation
+    from kcompiler.verify.result import Failure
+
+
+@dataclass
+class KernelCheck:
+    """Watches a run of all segments; after it, `failure` is the first kernel that is wrong."""
+
+    compilation: Compilation
+    checked: int = 0
+    failure: Failure | None = None
+    _plans: dict[int, _Plan] = field(default_factory=dict)
+    _operands: list[Array] = field(default_factory=list)
+
+    def before(self, segment: int, machine: Simulation, kernel: KernelInfo) -> None:
+        """Remember the kernel's operands: it may write over them."""
+        if self.failure is None:
+            plan = self._plan(segment)
+            self._operands = plan.operands(plan.fused(kernel), machine)
+
+    def after(self, segment: int, machine: Simulation, kernel: KernelInfo) -> None:
+        """Compare its result with what its operands give."""
+        if self.failure is not None:
+            return
+        fused = self._plan(segment).fused(kernel)
+        expected = error_bound(fused, self._operands)
+        found = machine.get(kernel.output)
+        bad = ~expected.contains(found)
+        self.checked += 1
+        if bad.any():
+            element = tuple(map(int, np.unravel_index(int(bad.argmax()), bad.shape)))
+            number = self._plan(segment).numbers[kernel.first]
+            wrong = Wrong(segment, number, kernel, element, found, expected)
+            at = self.compilation.segments[segment]
+            assert isinstance(at, NpuSegment)
+            self.failure = explain(wrong, at, machine)
+
+    def _plan(self, segment: int) -> _Plan:
+        if segment not in self._plans:
+            found = self.compilation.segments[segment]
+            assert isinstance(found, NpuSegment)
+            assert found.graph is not None
+            self._plans[segment] = _Plan(found, found.graph)
+        return self._plans[segment]
+
+
+class _Plan:
+    """Which graph node each kernel computes, and where the values of the graph lie."""
+
+    def __init__(self, segment: NpuSegment, graph: Graph) -> None:
+        program = segment.program
+        self.nodes = [n for n in graph.nodes if isinstance(n, Fused)]
+        if len(self.nodes) != len(program.kernels):
+            counts = f"{len(program.kernels)} kernels for {len(self.nodes)} fused nodes"
+            raise IRError("program", "each fused node is one kernel", why=counts)
+        self.numbers = {kernel.first: i for i, kernel in enumerate(program.kernels)}
+        inputs = {binding.name: binding for binding in program.inputs}
+        self.bindings: dict[int, Binding] = {
+            id(node): inputs[node.name]
+            for node in graph.nodes
+            if isinstance(node, Input) and node.name in inputs
+        }
+        for node, kernel in zip(self.nodes, program.kernels, strict=True):
+            self.bindings[id(node)] = kernel.output
+
+    def fused(self, kernel: KernelInfo) -> Fused:
+        """The node of a kernel."""
+        return self.nodes[self.numbers[kernel.first]]
+
+    def operands(self, fused: Fused, machine: Simulation) -> list[Array]:
+        """The values of a node's operands as they lie in the machine now."""
+        return [self._value(x, machine) for x in fused.xs]
+
+    def _value(self, node: Op, machine: Simulation) -> Array:
+        if isinstance(node, Constant):
+            return node.value
+        if id(node) in self.bindings:
+            return machine.get(self.bindings[id(node)])
+        return node.evaluate(*(self._value(o, machine) for o in node.operands))
+

@@ -1,0 +1,121 @@
+"""The rungs in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kcompiler.compilation import Compilation, NpuSegment
+from kcompiler.errors import UsageError
+from kcompiler.graph.node import Array
+from kcompiler.graph.types import is_float
+from kcompiler.machine.hazards import hazards
+from kcompiler.machine.simulator.function import SimulationError
+from kcompiler.runtime import Executor, HostModel, check_feeds
+from kcompiler.verify.inputs import sample_inputs
+from kcompiler.verify.kernels import KernelCheck
+from kcompiler.verify.result import Failure, OutputError, Verification
+
+if TYPE_CHECKING:
+    from kcompiler.machine.target import Target
+
+LEAST_SQNR = {"f32": 60.0, "f16": 20.0, "bf16": 12.0}
+"""dB below which the outputs have little to do with the reference's. Loss of precision alone costs less in
+networks that work at all: one rounding to f16 leaves about 70 dB, to bf16 about 50 dB."""
+
+
+def verify(
+    compilation: Compilation,
+    target: Target,
+    source: str | bytes,
+    given: Mapping[str, Array] | None = None,
+) -> Verification:
+    """Climb the ladder; `source` is the ONNX model, `given` are inputs to use instead of random ones.
+
+    Raises `UsageError` for inputs that do not fit and for a compilation without graphs (read from a package).
+    """
+    if compilation.graph is None:
+        fix = "verify the model when you compile it"
+        raise UsageError("a package holds no graph to verify against", fix=fix)
+    feeds = sample_inputs(compilation.graph, given)
+    check_feeds(compilation.inputs, feeds)
+    check = KernelCheck(compilation)
+    failure = _hazards(compilation, target)
+    results: dict[str, Array] = {}
+    try:
+        results = Executor(compilation, target, checked=True).run(feeds, check.before, check.after)
+    except SimulationError as error:
+        failure = failure or check.failure or Failure("kernels", str(error))
+    reference, expected = _reference(compilation, source, feeds)
+    outputs = {n: compare(results[n], e) for n, e in expected.items() if n in results}
+    failure = failure or check.failure or _model(compilation.precision, outputs, expected)
+    generated = tuple(name for name in feeds if name not in (given or {}))
+    return Verification(failure is None, reference, outputs, check.checked, generated, failure)
+
+
+def _hazards(compilation: Compilation, target: Target) -> Failure | None:
+    for index, segment in enumerate(compilation.segments):
+        if isinstance(segment, NpuSegment):
+            failure = _hazard(index, segment, target)
+            if failure is not None:
+                return failure
+    return None
+
+
+def _hazard(index: int, segment: NpuSegment, target: Target) -> Failure | None:
+    try:
+        first = next(iter(hazards(segment.program, target)), None)
+    except ValueError as error:
+        return Failure("hazards", str(error), index)
+    if first is None:
+        return None
+    kernels = segment.program.kernels
+    kernel = next(k for k in kernels if k.first <= first.second < k.first + k.count)
+    return Failure(
+        "hazards", first.text, index, kernel.name, kernel.origins, instruction=first.second
+    )
+
+
+def _reference(
+    compilation: Compilation, source: str | bytes, feeds: Mapping[str, Array]
+) -> tuple[str, dict[str, Array]]:
+    names = [name for name, _ in compilation.outputs]
+    model = HostModel(source)
+    return model.engine, dict(zip(names, model.run(names, feeds), strict=True))
+
+
+def compare(found: Array, expected: Array) -> OutputError:
+    """How far a result is from the reference's."""
+    if found.shape != expected.shape:
+        return OutputError(float("inf"), float("-inf"), max(found.size, 1), found.size)
+    ours, theirs = found.astype(np.float64), expected.astype(np.float64)
+    finite = np.isfinite(ours) & np.isfinite(theirs)
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    error = np.where(finite, ours, 0) - np.where(finite, theirs, 0)
+    power, noise = float(np.sum(np.where(finite, theirs, 0) ** 2)), float(np.sum(error**2))
+    worst = float(np.abs(error).max(initial=0))
+    ratio = 10 * float(np.log10(power / noise)) if power and noise else None
+    return OutputError(worst, ratio, int(np.sum(~finite & ~same)), found.size)
+
+
+def _model(
+    precision: str, outputs: Mapping[str, OutputError], expected: Mapping[str, Array]
+) -> Failure | None:
+    least = LEAST_SQNR.get(precision, 0.0)
+    for name, error in outputs.items():
+        if error.nonfinite:
+            text = (
+                f"output {name!r}: {error.nonfinite} of {error.elements} elements are infinite or NaN here "
+                "and not in the reference, or the other way round"
+            )
+            return Failure("model", text)
+        low = error.sqnr_db is not None and error.sqnr_db < least
+        if low and is_float(expected[name].dtype):
+            text = f"output {name!r} agrees with the reference to {error.sqnr_db:.1f} dB only"
+            return Failure("model", f"{text}; {precision} should give {least:.0f} dB at least")
+    return None
+
+
+__all__: Sequence[str] = ("LEAST_SQNR", "compare", "verify")

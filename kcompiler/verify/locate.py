@@ -1,0 +1,166 @@
+"""From a wrong element to the instruction that stored it, and to the level that is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from kcompiler.compilation import NpuSegment
+from kcompiler.graph.node import Array
+from kcompiler.machine.queues import is_wait
+from kcompiler.machine.touch import Touch
+from kcompiler.verify.result import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kcompiler.graph.bounded import Bounded
+    from kcompiler.machine.program import KernelInfo
+    from kcompiler.machine.simulator.boxes import CoreBox
+    from kcompiler.machine.simulator.function import Simulation
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A kernel (number `number` of its segment) whose result is outside its bound, first at `element`."""
+
+    segment: int
+    number: int
+    kernel: KernelInfo
+    element: tuple[int, ...]
+    found: Array
+    expected: Bounded
+
+
+def explain(wrong: Wrong, segment: NpuSegment, machine: Simulation) -> Failure:
+    """The failure with its instruction and tile, and whether the kernel or the program is to blame."""
+    kernel, output = wrong.kernel, wrong.kernel.output
+    flat = int(np.ravel_multi_index(wrong.element, output.shape)) if output.shape else 0
+    address = output.address + flat * output.dtype.itemsize
+    place, indices = writer(machine, kernel, address)
+    tile = tile_of(machine.code[place], indices) if place >= 0 else ""
+    level = _level(wrong, segment, machine)
+    return Failure(
+        rung="kernels",
+        text=_text(wrong, machine, place, tile, level),
+        segment=wrong.segment,
+        kernel=kernel.name,
+        origins=kernel.origins,
+        element=wrong.element,
+        instruction=place,
+        tile=tile,
+        level=level,
+    )
+
+
+def _text(wrong: Wrong, machine: Simulation, place: int, tile: str, level: str) -> str:
+    at = wrong.element
+    got, value, bound = wrong.found[at], wrong.expected.value[at], wrong.expected.error[at]
+    expected = f"{value:.9g}" + (f" ± {bound:.2g}" if bound else "")
+    lines = [
+        f"kernel {wrong.kernel.name} computes {got:.9g} for element {list(at)} of "
+        f"{list(wrong.kernel.output.shape)}, expected is {expected}"
+    ]
+    if place < 0:
+        lines.append("no instruction of the kernel writes this element")
+    else:
+        # Whole instructions can be long; the disassembly has them.
+        lines.append(f"instruction {place} ({machine.code[place].mnemonic}) writes it{tile and ', '}{tile}")
+    blame = {
+        "kernel": "the tiled kernel, run as written, is wrong too: the mistake is in fusing or tiling",
+        "program": "the tiled kernel, run as written, is right: the mistake is in lowering or placing",
+    }
+    return "\n".join([*lines, *([blame[level]] if level else [])])
+
+
+def writer(machine: Simulation, kernel: KernelInfo, address: int) -> tuple[int, tuple[int, ...]]:
+    """The last instruction of a kernel that writes a byte of its output's memory, and its indices there.
+
+    (-1, ()) when there is none.
+    """
+    for place in range(kernel.first + kernel.count - 1, kernel.first - 1, -1):
+        instruction: Any = machine.code[place]
+        if is_wait(instruction):
+            continue
+        for touch in instruction.writes(machine.target.chip):
+            if touch.memory == kernel.output.memory:
+                found = indices_of(touch, address)
+                if found is not None:
+                    return place, found
+    return -1, ()
+
+
+def indices_of(touch: Touch, address: int) -> tuple[int, ...] | None:
+    """The index in each dimension at which a touch reaches a byte, or None."""
+    order = sorted(range(len(touch.dims)), key=lambda d: -abs(touch.dims[d][0]))
+    found = _search(touch, order, address - touch.base)
+    return None if found is None else tuple(found[d] for d in range(len(touch.dims)))
+
+
+def _search(touch: Touch, order: Sequence[int], rest: int) -> dict[int, int] | None:
+    """Indices of the dimensions in `order` (widest stride first) that leave `rest` inside a run."""
+    if not order:
+        return {} if 0 <= rest < touch.run else None
+    (stride, mask), inner = touch.dims[order[0]], order[1:]
+    if stride == 0:
+        below = _search(touch, inner, rest) if mask else None
+        return None if below is None else {order[0]: (mask & -mask).bit_length() - 1, **below}
+    low, high = _reach(touch, inner)
+    # stride * i must be in (rest - high, rest - low]
+    ends = sorted(((rest - low) / stride, (rest - high) / stride))
+    first, last = max(0, int(np.floor(ends[0])) - 1), min(mask.bit_length(), int(np.ceil(ends[1])) + 1)
+    for index in range(first, last + 1):
+        if mask >> index & 1:
+            below = _search(touch, inner, rest - stride * index)
+            if below is not None:
+                return {order[0]: index, **below}
+    return None
+
+
+def _reach(touch: Touch, dims: Sequence[int]) -> tuple[int, int]:
+    """Lowest and highest byte offset of some dimensions together, the run included."""
+    spans = [(s * ((m & -m).bit_length() - 1), s * (m.bit_length() - 1)) for s, m in (touch.dims[d] for d in dims)]
+    return sum(min(span) for span in spans), sum(max(span) for span in spans) + touch.run - 1
+
+
+def tile_of(instruction: Any, indices: Sequence[int]) -> str:
+    """Which core's box holds the element, where the instruction moves one box for each core."""
+    box: CoreBox | None = getattr(instruction, "core_box", None)
+    if box is None or len(indices) != len(box.dims):
+        return ""
+    grid = np.indices(box.grid).reshape(len(box.grid), -1)
+    inside = np.ones(box.cores, bool)
+    origins = []
+    for dim, index in zip(box.dims, indices, strict=True):
+        steps = np.asarray(dim.core_steps, np.int64)
+        origin = dim.origin + (steps @ grid if len(steps) else np.zeros(box.cores, np.int64))
+        offset = index - origin
+        inside &= (offset >= 0) & (offset % dim.step == 0) & (offset < dim.step * dim.box)
+        origins.append(origin)
+    if not inside.any():
+        return ""
+    core = int(inside.argmax())
+    parts = (
+        f"{int(o[core])}:{int(o[core]) + d.box * d.step}" for o, d in zip(origins, box.dims, strict=True)
+    )
+    return f"tile [{', '.join(parts)}] of core {core}"
+
+
+def _level(
+    wrong: Wrong, segment: NpuSegment, machine: Simulation
+) -> Literal["", "kernel", "program"]:
+    """Which level is wrong; empty where the kernel is not at hand."""
+    from kcompiler.kernel.interpreter import run_kernel
+
+    if not segment.kernels:
+        return ""
+    kernel = segment.kernels[wrong.number]
+    names = [o.name for o in kernel.operands if o.role in {"input", "constant"}]
+    if len(names) != len(wrong.kernel.inputs):
+        return ""
+    values = [machine.get(binding) for binding in wrong.kernel.inputs]
+    result = run_kernel(kernel, dict(zip(names, values, strict=True)))
+    right = wrong.expected.contains(result.reshape(wrong.found.shape)).all()
+    return "program" if right else "kernel"

@@ -1,0 +1,73 @@
+"""What a verification found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from kcompiler.errors import VerificationError
+
+Rung = Literal["hazards", "kernels", "model"]
+
+FIXES: dict[Rung, str] = {
+    "hazards": "this is a bug in kcompiler, not in your model: please report it and attach the model",
+    "kernels": "this is a bug in kcompiler, not in your model: please report it and attach the model",
+    "model": "compile with --precision f32 to tell a loss of precision from an error of kcompiler",
+}
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """How far an output is from the reference's, over the elements that are finite in both.
+
+    `sqnr_db` is the ratio of the reference's power to that of the error, in dB; None where the two are equal
+    (no error) and where the reference is zero. `nonfinite` counts elements that are infinite or NaN in one
+    and something else in the other.
+    """
+
+    max_abs_err: float
+    sqnr_db: float | None
+    nonfinite: int
+    elements: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first thing that is wrong, in a sentence; the rest as far as it is known.
+
+    `instruction` is its place in the program of `segment`, `tile` the box of which core it stores.
+    """
+
+    rung: Rung
+    text: str
+    segment: int = -1
+    kernel: str = ""
+    origins: tuple[str, ...] = ()
+    element: tuple[int, ...] = ()
+    instruction: int = -1
+    tile: str = ""
+    level: Literal["", "kernel", "program"] = ""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of the ladder; `reference` is what computed the outputs to compare with."""
+
+    ok: bool
+    reference: str
+    outputs: Mapping[str, OutputError]
+    kernels: int  # checked
+    generated: tuple[str, ...]  # inputs that nobody gave: random data took their place
+    first_failure: Failure | None = None
+
+    def raise_for_failure(self) -> None:
+        """Raise `VerificationError` unless everything holds."""
+        if self.first_failure is not None:
+            failure = self.first_failure
+            raise VerificationError(
+                "the compiled model does not do what the model says",
+                ", ".join(failure.origins),
+                failure.text,
+                FIXES[failure.rung],
+            )

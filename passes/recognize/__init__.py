@@ -1,0 +1,28 @@
+"""The pass recognize: composites that exporters write out in small operators."""
+
+from __future__ import annotations
+
+from kcompiler.graph.node import Graph
+from kcompiler.passes import simplify
+from kcompiler.passes.cse import merge_equal
+from kcompiler.passes.recognize import activations, attention, norms
+from kcompiler.passes.simplify.folding import Fold
+from kcompiler.pipeline import Pass
+from kcompiler.rewrite import Rule, rewrite
+
+RULES: tuple[Rule, ...] = (*norms.RULES, *activations.RULES, *attention.RULES)
+
+
+class Recognize(Pass):
+    """Replace activations, norms, softmax and attention written out in small operators by one each.
+
+    Works on what `simplify` leaves, and simplifies as it goes. Floats may round differently.
+    """
+
+    def run(self, ir: Graph) -> Graph:
+        rules = (*RULES, *simplify.RULES, Fold())
+        while True:
+            after = merge_equal(rewrite(ir, rules))
+            if after is ir:
+                return ir
+            ir = after

@@ -1,0 +1,1 @@
+"""The NPUs: one folder per target, which edits nothing outside itself."""

@@ -1,0 +1,231 @@
+"""Kernels to rebel instructions: loops over tiles unroll, loops over cores become grids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from kcompiler.kernel.expr import Acc, Apply, Const, Expr, Load
+from kcompiler.kernel.nest import Access, Affine, Nest, Operand, row_major
+from kcompiler.kernel.statements import Alloc, Box, Compute, Copy, For, Kernel, Statement
+from kcompiler.graph.types import dtype_name
+from kcompiler.machine.chip import Chip
+from kcompiler.machine.program import Binding
+from kcompiler.machine.simulator.boxes import UNSIGNED
+from kcompiler.machine.simulator.elementwise import immediate_bits
+from kcompiler.targets.rebel import isa
+
+
+@dataclass
+class Lowering:
+    """One kernel's way to instructions: where its tensors lie, and the loops around the current statement."""
+
+    chip: Chip
+    kernel: Kernel
+    bindings: Mapping[str, Binding]
+    addresses: Mapping[str, tuple[int, ...]]
+    values: dict[str, int] = field(default_factory=dict)  # sequential loop variable -> iteration
+    buffers: dict[str, Alloc] = field(default_factory=dict)
+    turn: dict[str, int] = field(default_factory=dict)  # buffer -> how often it was allocated
+
+    @property
+    def grid(self) -> tuple[tuple[str, int], ...]:
+        """The core loops: (variable, extent)."""
+        return self.kernel.core_grid
+
+    @property
+    def cores(self) -> int:
+        """Cores that take part."""
+        return prod(n for _, n in self.grid)
+
+    def block(self, body: tuple[Statement, ...]) -> Iterator[isa.Rebel]:
+        """The instructions of a block, in order."""
+        for statement in body:
+            match statement:
+                case For(kind="core"):
+                    yield from self.block(statement.body)
+                case For():
+                    for i in range(statement.extent):
+                        self.values[statement.var] = i
+                        yield from self.block(statement.body)
+                    del self.values[statement.var]
+                case Alloc():
+                    self.buffers[statement.name] = statement
+                    self.turn[statement.name] = self.turn.get(statement.name, -1) + 1
+                case Copy():
+                    yield self.copy(statement)
+                case Compute():
+                    yield self.compute(statement)
+
+    def address(self, buffer: str) -> int:
+        """Where a buffer lies in this iteration; a double buffer alternates."""
+        places = self.addresses[buffer]
+        return places[self.turn[buffer] % len(places)]
+
+    def copy(self, copy: Copy) -> isa.Rebel:
+        """A Neural DMA transfer."""
+        loading = copy.dst.tensor in self.buffers
+        box, buffer = (copy.src, copy.dst) if loading else (copy.dst, copy.src)
+        if self.buffers[buffer.tensor].shape != buffer.shape or any(o != Affine() for o in buffer.origin):
+            raise ValueError(f"{self.kernel.name}: a transfer moves whole buffers, {buffer.tensor} is cut")
+        operand = self.kernel.operand(box.tensor)
+        shared = self.bindings[box.tensor]
+        dims = tuple(self._dims(operand, box, copy))
+        base = shared.address + operand.offset * operand.dtype.itemsize
+        keep = () if copy.indirect is None else (copy.indirect[0],)
+        base, dims, kept = compact(base, dims, keep)
+        common: dict[str, Any] = {
+            "local": self.address(buffer.tensor), "memory": shared.memory, "base": base,
+            "itemsize": operand.dtype.itemsize, "dims": dims, "grid": tuple(n for _, n in self.grid),
+        }  # fmt: skip
+        if not loading:
+            return isa.NdmaStore(**common)
+        if copy.indirect is None:
+            return isa.NdmaLoad(**common, fill=fill_bits(copy.fill, operand.dtype))
+        name = copy.indirect[1]
+        return isa.NdmaGather(
+            **common, axis=kept[0], indices=self.address(name), index_type=dtype_name(self.buffers[name].dtype)
+        )
+
+    def _dims(self, operand: Operand, box: Box, copy: Copy) -> Iterator[isa.Dim]:
+        for d, origin in enumerate(box.origin):
+            gathered = copy.indirect is not None and copy.indirect[0] == d
+            yield isa.Dim(
+                extent=operand.shape[d],
+                stride=operand.strides[d] * operand.dtype.itemsize,
+                origin=origin.at(self.values),
+                step=box.step[d],
+                box=copy.dst.shape[d] if gathered else box.shape[d],
+                core_steps=tuple(origin.coefficient(var) for var, _ in self.grid),
+            )
+
+    def compute(self, compute: Compute) -> isa.Rebel:
+        """A nest as matrix or vector work, whichever takes fewer cycles when both can."""
+        later = compute.carry is not None and self.values[compute.carry] > 0
+        vector = self.vector(compute.nest, later)
+        if not compute.nest.is_contraction or not self._matrix_takes(compute.nest):
+            return vector
+        matrix = self.matrix(compute.nest, later)
+        return matrix if matrix.cycles(self.chip) <= vector.cycles(self.chip) else vector
+
+    def _matrix_takes(self, nest: Nest) -> bool:
+        types = {dtype_name(self.buffers[r.operand].dtype) for r in nest.reads}
+        floats = {"f16", "bf16", "f32", "f8e4m3fn", "f8e5m2"}
+        return types <= floats or types <= {"i8", "u8"}
+
+    def place(self, access: Access, nest: Nest) -> tuple[int, dict[str, int]]:
+        """(byte address, byte stride of each axis) of an access to a buffer."""
+        buffer = self.buffers[access.operand]
+        size = buffer.dtype.itemsize
+        steps = [s * size for s in row_major(buffer.shape)]
+        at = self.address(access.operand) + sum(f.offset * s for f, s in zip(access.index, steps, strict=True))
+        strides = {
+            axis.name: sum(f.coefficient(axis.name) * s for f, s in zip(access.index, steps, strict=True))
+            for axis in nest.axes
+        }
+        return at, strides
+
+    def matrix(self, nest: Nest, accumulate: bool) -> isa.MatrixContract:
+        """A contraction on the array."""
+        (a, sa), (b, sb) = (self.place(read, nest) for read in nest.reads)
+        acc, so = self.place(nest.write, nest)
+        loops = tuple(
+            isa.Loop(extent=x.extent, a=sa[x.name], b=sb[x.name], acc=so[x.name]) for x in nest.axes if x.extent > 1
+        )
+        types = [dtype_name(self.buffers[r.operand].dtype) for r in nest.reads]
+        return isa.MatrixContract(
+            cores=self.cores, a=a, b=b, acc=acc, type_a=types[0], type_b=types[1], loops=loops, accumulate=int(accumulate)
+        )
+
+    def vector(self, nest: Nest, accumulate: bool) -> isa.VectorNest:
+        """Any nest on the vector unit."""
+        places = [self.place(read, nest) for read in nest.reads]
+        out, so = self.place(nest.write, nest)
+        order = [x for x in (*nest.parallel, *nest.reduced) if x.extent > 1]
+        loops = tuple(
+            isa.VectorLoop(extent=x.extent, out=so[x.name], reads=tuple(s[x.name] for _, s in places)) for x in order
+        )
+        sources = tuple(
+            isa.Read(address=at, dtype=dtype_name(self.buffers[r.operand].dtype))
+            for (at, _), r in zip(places, nest.reads, strict=True)
+        )
+        return isa.VectorNest(
+            cores=self.cores, sources=sources, loops=loops,
+            reduced=sum(x.reduced for x in order), body=micro(nest.body), combine=nest.combine,
+            result=micro(nest.result), out=out, out_type=dtype_name(self.buffers[nest.write.operand].dtype),
+            accumulate=int(accumulate),
+        )  # fmt: skip
+
+
+def compact(base: int, dims: tuple[isa.Dim, ...], keep: tuple[int, ...]) -> tuple[int, tuple[isa.Dim, ...], tuple[int, ...]]:
+    """The same boxes in fewer dimensions: (base, dims, new positions of the dimensions to keep as they are).
+
+    A dimension that is always at one index inside the tensor goes into the base; one that is taken whole
+    merges with the one outside it when their strides fit.
+    """
+    found: list[isa.Dim] = []
+    kept: list[int] = []
+    for position, dim in enumerate(dims):
+        still = dim.box == 1 and not any(dim.core_steps) and 0 <= dim.origin < dim.extent
+        if still and position not in keep:
+            base += dim.origin * dim.stride
+        elif found and position not in keep and (len(found) - 1) not in kept and _merges(found[-1], dim):
+            found[-1] = _merged(found[-1], dim)
+        else:
+            found.append(dim)
+        if position in keep:
+            kept.append(len(found) - 1)
+    return base, tuple(found), tuple(kept)
+
+
+def _merges(outer: isa.Dim, inner: isa.Dim) -> bool:
+    whole = inner.origin == 0 and inner.box == inner.extent and inner.step == 1 and not any(inner.core_steps)
+    return whole and outer.step == 1 and outer.stride == inner.stride * inner.extent and inner.extent > 0
+
+
+def _merged(outer: isa.Dim, inner: isa.Dim) -> isa.Dim:
+    n = inner.extent
+    return replace(
+        outer, extent=outer.extent * n, stride=inner.stride, origin=outer.origin * n, box=outer.box * n,
+        core_steps=tuple(s * n for s in outer.core_steps),
+    )  # fmt: skip
+
+
+def fill_bits(value: float | int, dtype: np.dtype[Any]) -> int:
+    """The bits of an element that holds `value`; a float beyond the type's range is its infinity."""
+    with np.errstate(over="ignore"):
+        return int(np.array(value).astype(dtype).view(UNSIGNED[dtype.itemsize]))
+
+
+def micro(expr: Expr) -> tuple[isa.Micro, ...]:
+    """An expression as a micro-program; equal parts are computed once."""
+    steps: list[isa.Micro] = []
+    known: dict[Expr, int] = {}
+
+    def emit(part: Expr) -> int:
+        if part not in known:
+            arguments = tuple(emit(a) for a in part.args)
+            steps.append(_step(part, arguments))
+            known[part] = len(steps) - 1
+        return known[part]
+
+    emit(expr)
+    return tuple(steps)
+
+
+def _step(part: Expr, arguments: tuple[int, ...]) -> isa.Micro:
+    name = dtype_name(part.dtype)
+    match part:
+        case Load():
+            return isa.Micro(function="load", dtype=name, args=(part.read,))
+        case Const():
+            return isa.Micro(function="const", dtype=name, args=(), immediate=immediate_bits(part.value, part.dtype))
+        case Acc():
+            return isa.Micro(function="acc", dtype=name, args=())
+        case Apply():
+            return isa.Micro(function=part.function, dtype=name, args=arguments)
+    raise TypeError(f"{type(part).__name__} has no micro-operation")

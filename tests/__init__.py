@@ -1,0 +1,1 @@
+"""The tests: laws, passes, targets, models, and the repository itself."""
