@@ -26,15 +26,16 @@ _HOMES = {
     "Session": "kcompiler.runtime",
     "compile": "kcompiler.api",
     "load": "kcompiler.api",
-    "targets": "kcompiler.api",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "targets":  # the folder of targets, which can be called
+        return import_module("kcompiler.targets")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment
 from kcompiler.errors import UsageError
-from kcompiler.registry import check_precision, find_target, targets
+from kcompiler.registry import find_target, targets
 
 if TYPE_CHECKING:
     import os
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
     from kcompiler.graph.node import Array
+    from kcompiler.kernel.statements import Kernel
     from kcompiler.machine.simulator.time import Timing
     from kcompiler.machine.target import Target
     from kcompiler.package import PackageInfo
@@ -81,19 +81,30 @@ class CompiledModel:
     def verify(self, inputs: Mapping[str, Array] | None = None) -> Verification:
         """Check the compiled model against the ONNX model, on these inputs or on random ones.
 
-        The result says what differs first; nothing is raised for it. Raises `UsageError` for a model that
-        was loaded from a package, which holds nothing to compare with.
+        The result says what differs first; nothing is raised for it. Raises `UsageError` for a
+        model that was loaded from a package, which holds nothing to compare with.
         """
         from kcompiler.verify import verify
 
         if self._source is None:
             fix = "verify the model when you compile it"
             raise UsageError("a package holds no model to verify against", fix=fix)
-        self.verification = verify(self.compilation, self.target, self._source, inputs)
+        self.verification = verify(
+            self.compilation, self.target, self._source, inputs, self.kernels
+        )
         return self.verification
 
+    def kernels(self, segment: NpuSegment) -> tuple[Kernel, ...]:
+        """The tiled kernels of a segment, in the order of its program; none for a loaded one."""
+        from kcompiler.build import parts_of
+        from kcompiler.compiler import tools_for
+
+        if segment.graph is None:
+            return ()
+        return tuple(p.kernel for p in parts_of(segment.graph, tools_for(self.target).tile))
+
     def report(self) -> Report:
-        """Where the operators run, predicted time and bytes, and what is known about errors so far."""
+        """Where the operators run, predicted time and bytes, and what is known about errors."""
         from kcompiler.report.data import make_report
 
         return make_report(self)
@@ -130,22 +141,23 @@ def compile(  # noqa: A001 - the verb of the library; nobody imports it bare
 ) -> CompiledModel:
     """Compile an ONNX model (path, bytes or message) for a target.
 
-    `precision` is one of the target's, by default its first; `dims` gives open dimensions an extent, `shapes`
-    fixes whole inputs. Raises `ModelError`, `UsageError`, `UnsupportedError` or `CapacityError`.
+    `precision` is one of the target's, by default its first; `dims` gives open dimensions an
+    extent, `shapes` fixes whole inputs. Raises `ModelError`, `UsageError`, `UnsupportedError` or
+    `CapacityError`.
     """
-    from kcompiler.compiler import compile_model
-
     chosen = find_target(target)
-    kind = check_precision(chosen, precision)
+    from kcompiler.compiler import Options, compile_model
+
     source: Any = model if isinstance(model, bytes) or _is_message(model) else Path(model)
     cpu, wall = time.process_time(), time.perf_counter()
-    compilation = compile_model(source, chosen, kind, dims or {}, dict(shapes or {}))
+    fixed = {name: tuple(shape) for name, shape in (shapes or {}).items()}
+    compilation = compile_model(source, chosen, Options(precision, dims or {}, fixed))
     cost = CompileCost(time.process_time() - cpu, time.perf_counter() - wall, _peak_rss_mb())
     return CompiledModel(compilation, chosen, _oracle(source), cost)
 
 
 def load(path: str | os.PathLike[str] | bytes) -> CompiledModel:
-    """A compiled model from a package (path or bytes); raises `PackageError` where anything is odd."""
+    """A compiled model from a package (path or bytes); raises `PackageError` for anything odd."""
     from kcompiler.artifact import unpack
     from kcompiler.package import from_bytes, read
 
@@ -166,5 +178,7 @@ def _oracle(source: Any) -> str | bytes:
 
 
 def _peak_rss_mb() -> float:
+    import resource  # not on Windows, where only this number would be missing
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 from kcompiler.graph.node import Graph
 from kcompiler.graph.types import TensorType
-from kcompiler.kernel.statements import Kernel
 from kcompiler.machine.program import Program
 
 
@@ -16,14 +15,12 @@ from kcompiler.machine.program import Program
 class NpuSegment:
     """A program and the graph of `Fused` nodes that it was made from (kernel i = fused node i).
 
-    The program's inputs and outputs carry the names of the model's values. `kernels` are the tiled kernels in the
-    program's order, for `--emit kernel` and for telling a wrong kernel from a wrong lowering; they and `graph` are
-    absent when the segment was read from a package.
+    The program's inputs and outputs carry the names of the model's values; `graph` is absent when
+    the segment was read from a package.
     """
 
     program: Program
     graph: Graph | None = None
-    kernels: tuple[Kernel, ...] = ()
 
 
 @dataclass(frozen=True)

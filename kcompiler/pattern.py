@@ -259,6 +259,34 @@ def _orders(op: Op, patterns: tuple[Pattern, ...]) -> Iterator[tuple[Pattern, ..
         yield patterns[::-1]
 
 
+@dataclass(frozen=True)
+class Found(Pattern):
+    """A pattern given by a function: the nodes that it consumes, or why it does not fit.
+
+    For graphs of any size, which no fixed tree of patterns describes.
+    """
+
+    kinds: tuple[type[Op], ...]
+    find: Callable[[Op], tuple[Op, ...] | str]
+
+    def match(
+        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
+    ) -> Iterator[Bindings]:
+        consumed = self.find(op) if isinstance(op, self.kinds) else f"{op!r} is not {self}"
+        if isinstance(consumed, str):
+            failure.note(depth, consumed)
+            return
+        for inner in (op, *consumed):
+            found = found.consume(inner)
+        yield found
+
+    def may_start(self, kind: type[Op]) -> bool:
+        return issubclass(kind, self.kinds)
+
+    def __str__(self) -> str:
+        return " or ".join(k.__name__ for k in self.kinds)
+
+
 def node(
     kind: type[Op] | tuple[type[Op], ...],
     *operands: Pattern,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kcompiler.machine.target import Target
 
 GROUP = "kcompiler.targets"
-"""The entry-point group: name = what `--target` takes, value = a module with a `TARGET`, or that object."""
+"""The entry-point group: a name is what `--target` takes, its value a module with a `TARGET`."""
 
 
 def targets() -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def find_target(name: str) -> Target:
 
 
 def _folders() -> tuple[str, ...]:
-    from kcompiler import targets as folder
+    folder = import_module(GROUP)
 
     return tuple(m.name for m in iter_modules(folder.__path__) if not m.name.startswith("_"))
 
@@ -74,15 +74,3 @@ def _unknown(name: str) -> UsageError:
     near = get_close_matches(name, known, n=3, cutoff=0.4)
     fix = f"did you mean {' or '.join(near)}?" if near else "take one of these"
     return UsageError(f"there is no target {name!r}", why=f"known: {', '.join(known)}", fix=fix)
-
-
-def check_precision(target: Target, precision: str | None) -> str:
-    """The precision to compile for, the target's first one unless named; raises `UsageError`."""
-    if precision is None:
-        return target.precisions[0]
-    if precision not in target.precisions:
-        known = ", ".join(target.precisions)
-        raise UsageError(
-            f"the target {target.name!r} has no precision {precision!r}", fix=f"take one of: {known}"
-        )
-    return precision

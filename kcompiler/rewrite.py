@@ -154,11 +154,16 @@ def _with_origins(new: Op, match: Match, old: Mapping[int, Op]) -> Op:
     """`new`, where nodes made by the rule come from the ONNX nodes that the match consumed."""
     consumed = _distinct([*match.inner, match.root])
     origin = tuple(dict.fromkeys(name for node in consumed for name in node.origin))
+    made = _above(new, old)
+    kept = {name for node in made for name in node.origin}
+    lost = tuple(name for name in origin if name not in kept)
     fresh: dict[int, Op] = {}
-    for node in _above(new, old):
+    for node in made:
         moved = node.with_operands([fresh.get(id(o), o) for o in node.operands])
-        if node is new or not node.origin:
-            moved = moved.with_origin(tuple(dict.fromkeys((*origin, *node.origin))))
+        if not node.origin:
+            moved = moved.with_origin(origin)
+        elif node is new:
+            moved = moved.with_origin((*node.origin, *lost))
         fresh[id(node)] = moved
     return fresh.get(id(new), new)
 

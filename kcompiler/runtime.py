@@ -29,7 +29,7 @@ Watch: TypeAlias = Callable[[int, "Simulation", "KernelInfo"], None]
 
 @dataclass(frozen=True)
 class NodeArg:
-    """An input or output of a model, as onnxruntime describes it: type is `tensor(float)` and the like."""
+    """An input or output, as onnxruntime describes it: type is `tensor(float)` and the like."""
 
     name: str
     shape: tuple[int, ...]
@@ -39,7 +39,7 @@ class NodeArg:
 class Session:
     """A compiled model ready to run, in the manner of `onnxruntime.InferenceSession`.
 
-    `source` is the path or the bytes of a package. Nothing in it is trusted: see `kcompiler.artifact`.
+    `source` is the path or the bytes of a package. Nothing in it is trusted.
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
@@ -209,41 +209,49 @@ def _no_memory(compilation: Compilation) -> CapacityError:
 
 
 class HostModel:
-    """An ONNX model on onnxruntime, or on `onnx.reference` for what onnxruntime has no kernel for."""
+    """An ONNX model on onnxruntime, or on `onnx.reference` where onnxruntime has no kernel."""
 
     def __init__(self, model: bytes | str) -> None:
         self._model = model
         if isinstance(model, bytes):
             _refuse_external_data(model)
-        self._session = _ort_session(model)
-        self.engine = "onnxruntime" if self._session else "onnx.reference"
+        self._session: Any = None
+        self.refusal = ""  # why onnxruntime does not take the model
+        try:
+            self._session = _ort_session(model)
+        except Exception as error:
+            self.refusal = _first_line(error)
+        self.engine = "onnxruntime" if self._session is not None else "onnx.reference"
 
     def run(self, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """The named outputs."""
-        if self._session is not None:
-            found = self._session.run(list(names), dict(feeds))
-        else:
-            from onnx.reference import ReferenceEvaluator
-
-            found = ReferenceEvaluator(self._model).run(list(names), dict(feeds))
+        """The named outputs; raises `UnsupportedError` when neither can compute them."""
+        try:
+            if self._session is not None:
+                found = self._session.run(list(names), dict(feeds))
+            else:
+                found = _reference_evaluator(self._model).run(list(names), dict(feeds))
+        except Exception as error:
+            what = f"{self.engine} cannot run the model"
+            raise UnsupportedError(what, why=self.refusal or _first_line(error)) from error
         return [np.asarray(value) for value in found]
 
 
 def _ort_session(model: bytes | str) -> Any:
-    """None where onnxruntime cannot run the model: an operator or an element type that it lacks."""
+    """None where numpy and onnxruntime have no common type for an input or output."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    try:
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except ort.capi.onnxruntime_pybind11_state.NotImplemented:
-        return None
-    except Exception as error:
-        what = "onnxruntime cannot load the model"
-        raise UnsupportedError(what, why=_first_line(error)) from error
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     kinds = {a.type for a in (*session.get_inputs(), *session.get_outputs())}
     return session if kinds <= set(_ORT_TYPES.values()) else None
+
+
+def _reference_evaluator(model: bytes | str) -> Any:
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    return ReferenceEvaluator(onnx.load_from_string(model) if isinstance(model, bytes) else model)
 
 
 def _first_line(error: Exception) -> str:
@@ -253,7 +261,7 @@ def _first_line(error: Exception) -> str:
 def _refuse_external_data(data: bytes) -> None:
     """A host part comes from a package, which must not make us read other files."""
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     model = onnx.ModelProto()
     try:
@@ -266,7 +274,10 @@ def _refuse_external_data(data: bytes) -> None:
         if graphs:
             graph = graphs.pop()
             nodes += graph.node
-            tensors = [*graph.initializer, *(t for s in graph.sparse_initializer for t in _parts(s))]
+            tensors = [
+                *graph.initializer,
+                *(t for s in graph.sparse_initializer for t in _parts(s)),
+            ]
         else:
             tensors = []
             for attribute in nodes.pop().attribute:

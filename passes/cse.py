@@ -12,9 +12,9 @@ from kcompiler.pipeline import Pass
 
 
 class Cse(Pass):
-    """Merge nodes of equal operator, attributes and operands; the new node has their origins.
+    """Merge nodes of equal operator, attributes and operands; origins come together.
 
-    Constants are equal when type and bytes are. Host nodes stay as they are: their meaning is not ours.
+    Constants are equal when type and bytes are. Host nodes stay: their meaning is not ours.
     """
 
     def run(self, ir: Graph) -> Graph:
@@ -70,8 +70,8 @@ class _Constants:
     def number(self, node: Constant) -> int:
         """The number of this constant and of all that are equal."""
         value = node.value
-        steps = tuple(slice(None, None, max(1, extent // 4)) for extent in value.shape[-4:])
-        sample = value[(..., *steps)].tobytes() if value.ndim <= 4 else b""
+        steps = tuple(slice(None, None, max(1, extent // 4)) for extent in value.shape)
+        sample = value[steps].tobytes() if value.ndim <= 4 else b""
         likely = self.found.setdefault((node.type.dtype.name, node.shape, sample), [])
         for number, other in likely:
             if other.value is value or _equal(other, node):

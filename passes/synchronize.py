@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TypeAlias
 
 from kcompiler.machine.conflicts import History
 from kcompiler.machine.instruction import Isa
-from kcompiler.machine.queues import Instruction
 from kcompiler.machine.target import Target
 from kcompiler.machine.touch import Touch
 from kcompiler.pipeline import Pass
@@ -19,10 +19,10 @@ Blocks: TypeAlias = Sequence[Sequence[Isa]]
 class Synchronize(Pass):
     """Order every conflict of a program by waits.
 
-    Takes the instructions of all kernels in program order, without waits, a sequence for each kernel; gives the
-    same with `target.wait(...)` in front of the instructions that must wait. Two accesses of the same bytes, one
-    of them a write, end up in program order: by their common queue, by a wait, or because other waits imply it.
-    A wait that is implied is not made.
+    Takes the instructions of all kernels in program order, without waits, a sequence for each
+    kernel; gives the same with `target.wait(...)` in front of the instructions that must wait. Two
+    accesses of the same bytes, one of them a write, end up in program order: by their common queue,
+    by a wait, or because other waits imply it. A wait that is implied is not made.
     """
 
     target: Target | None = None
@@ -39,17 +39,18 @@ class Synchronize(Pass):
 class _Engine:
     """One engine's queue so far.
 
-    `here[e]` instructions of engine e are complete on this core, whichever it is, before the queue's next one
-    starts, and `everywhere[e]` are so on all cores; the second is never above the first. `seen` holds both as
-    they were when each instruction of this queue started, its own engine's count counting itself.
+    `here[e]` instructions of engine e are complete on this core, whichever it is, before the
+    queue's next one starts, and `everywhere[e]` are so on all cores; the second is never above the
+    first. `seen` holds both as they were when each instruction of this queue started, its own
+    engine's count counting itself.
     """
 
     here: list[int]
     everywhere: list[int]
     seen: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     places: list[int] = field(default_factory=list)  # where in the program its instructions stand
-    cores: list[int] = field(default_factory=list)  # the most cores that took part up to each of them
-    histories: dict[tuple[str, bool], History] = field(default_factory=dict)  # (memory, written)
+    # By memory, whether written, and whether by instructions of one core at most.
+    histories: dict[tuple[str, bool, bool], History] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,20 @@ class _State:
 
     def ordered(self, instruction: Isa) -> Iterator[Isa]:
         """The instruction after the waits that it needs."""
-        work: Instruction = instruction  # type: ignore[assignment]
-        me = self._engine(work.engine)
+        me = self._engine(instruction.engine)
         chip = self.target.chip
-        touches = [(t, False) for t in work.reads(chip)] + [(t, True) for t in work.writes(chip)]
+        touches = [(t, False) for t in instruction.reads(chip)] + [
+            (t, True) for t in instruction.writes(chip)
+        ]
         touches = [(t, written) for t, written in touches if not t.empty]
-        needs = [n for t, w in touches for n in self._needs(me, t, w, work.active_cores())]
+        needs = [n for t, w in touches for n in self._needs(me, t, w, instruction.active_cores())]
         # Latest first: what a later instruction has waited for need not be waited for again.
         for need in sorted(needs, key=lambda n: (n.place, n.all_cores), reverse=True):
             if not self._known(me, need):
                 self._learn(me, need)
                 name = self.names[need.engine]
-                yield self.target.wait(work.engine, name, need.count, need.all_cores)
-        self._issue(me, touches, work.active_cores())
+                yield self.target.wait(instruction.engine, name, need.count, need.all_cores)
+        self._issue(me, touches, instruction.active_cores())
         yield instruction
 
     def _engine(self, name: str) -> int:
@@ -103,20 +105,15 @@ class _State:
         shared = not touch.per_core and self.target.chip.cores.value > 1
         known = self.engines[me].everywhere if shared else self.engines[me].here
         for index, engine in enumerate(self.engines):
-            if index == me and not (shared and self._crosses(engine, cores)):
-                continue
             newest = known[index]
-            for kind in (True, False) if written else (True,):
-                history = engine.histories.get((touch.memory, kind))
+            for kind, alone in product((True, False) if written else (True,), (True, False)):
+                if index == me and (not shared or (alone and cores <= 1)):
+                    continue  # the queue is in order on each core
+                history = engine.histories.get((touch.memory, kind, alone))
                 if history is not None:
                     newest = history.newest(touch, newest)
             if newest > known[index]:
                 yield _Need(engine.places[newest - 1], shared, index, newest)
-
-    @staticmethod
-    def _crosses(engine: _Engine, cores: int) -> bool:
-        """Whether a queue's instructions ran on more than one core: then its order is not enough."""
-        return max(cores, engine.cores[-1] if engine.cores else 0) > 1
 
     def _known(self, me: int, need: _Need) -> bool:
         engine = self.engines[me]
@@ -127,7 +124,7 @@ class _State:
         """After the wait, `me` knows what the instruction knew that it has waited for."""
         engine = self.engines[me]
         here, everywhere = self._seen(need)
-        # An instruction that is complete on all cores has brought along what each core knew of itself.
+        # Complete on all cores, it has brought along what each core knew of itself.
         _raise(engine.everywhere, here if need.all_cores else everywhere)
         _raise(engine.here, here)
 
@@ -140,9 +137,9 @@ class _State:
         engine.here[me] = count
         engine.seen.append((tuple(engine.here), tuple(engine.everywhere)))
         engine.places.append(self.place)
-        engine.cores.append(max(cores, engine.cores[-1] if engine.cores else 0))
         for touch, written in touches:
-            engine.histories.setdefault((touch.memory, written), History()).add(touch, count)
+            key = touch.memory, written, cores <= 1
+            engine.histories.setdefault(key, History()).add(touch, count)
         self.place += 1
 
 
@@ -150,5 +147,3 @@ def _raise(known: list[int], other: Sequence[int]) -> None:
     """Each count to at least the other one; engines that came later have no count there."""
     for index, count in enumerate(other):
         known[index] = max(known[index], count)
-
-

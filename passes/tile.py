@@ -12,8 +12,8 @@ from kcompiler.kernel.statements import Kernel
 from kcompiler.machine.chip import Chip
 from kcompiler.pipeline import Pass
 from kcompiler.tiling.emit import emit
-from kcompiler.tiling.plan import Plan
 from kcompiler.tiling.find import find_plan
+from kcompiler.tiling.plan import Plan
 from kcompiler.tiling.search import Search
 
 

@@ -69,7 +69,7 @@ class Check:
 
 
 def check_code(program: Program, target: Target, where: str, origin: str) -> None:
-    """Every byte of the code is part of an instruction, and each belongs to one kernel, in order."""
+    """Every byte of the code is part of an instruction, and each of these belongs to one kernel."""
     try:
         count = len(target.isa.decode_program(program.code))
     except EncodingError as error:
@@ -85,7 +85,7 @@ def check_code(program: Program, target: Target, where: str, origin: str) -> Non
 
 
 def check_dataflow(compilation: Compilation, origin: str) -> None:
-    """Every segment reads what the caller or an earlier segment gives, in one type, and so do the outputs."""
+    """Segments and outputs take what the caller or an earlier segment gives, in its type."""
     known: dict[str, TensorType | None] = dict(compilation.inputs)  # None: the host knows the type
     for index, segment in enumerate(compilation.segments):
         for name, kind in _reads(segment):

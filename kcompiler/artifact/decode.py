@@ -12,7 +12,7 @@ from kcompiler.artifact.identity import chip_digest, instruction_set_digest
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment, Segment
 from kcompiler.graph.types import BOOL, TensorType
 from kcompiler.machine.program import Binding, KernelInfo, Program
-from kcompiler.registry import check_precision, find_target
+from kcompiler.registry import find_target
 
 if TYPE_CHECKING:
     from kcompiler.graph.node import Array
@@ -34,7 +34,7 @@ def unpack(package: Package) -> tuple[Compilation, Target]:
     compilation = Compilation(
         model=check.text("model"),
         target=target.name,
-        precision=check_precision(target, check.text("precision")),
+        precision=_precision(check, target),
         inputs=_interface(check, "inputs"),
         outputs=_interface(check, "outputs"),
         segments=tuple(_segment(check, target, i) for i in range(count)),
@@ -43,6 +43,13 @@ def unpack(package: Package) -> tuple[Compilation, Target]:
     )
     check_dataflow(compilation, package.origin)
     return compilation, target
+
+
+def _precision(check: Check, target: Target) -> str:
+    found = check.text("precision")
+    if found not in target.precisions:
+        fail(check.origin, f"the target {target.name!r} has no precision {found!r:.40}")
+    return found
 
 
 def _check_identity(package: Package, target: Target) -> None:
@@ -70,11 +77,11 @@ def _interface(check: Check, key: str) -> tuple[tuple[str, TensorType], ...]:
 def _segment(check: Check, target: Target, index: int) -> Segment:
     at = ("segments", index)
     kind = check.text(*at, "kind")
+    if kind not in {"host", "npu"}:
+        fail(check.origin, f"segment {index} is of the kind {kind!r:.40}, neither npu nor host")
     if kind == "host":
         return _host(check, index)
-    if kind == "npu":
-        return NpuSegment(_Npu(check, target, index).program())
-    fail(check.origin, f"segment {index} is of the kind {kind!r:.40}, neither npu nor host")
+    return NpuSegment(_Npu(check, target, index).program())
 
 
 def _host(check: Check, index: int) -> HostSegment:
@@ -169,4 +176,3 @@ class _Npu:
             fail(self.check.origin, f"section {name} holds booleans other than 0 and 1")
         found: Array = raw.view(binding.dtype).reshape(binding.shape)
         return found
-

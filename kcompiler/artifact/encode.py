@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def pack(compilation: Compilation, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(manifest, sections) of a compilation, for `kcompiler.package.write`; nothing large is copied."""
+    """(manifest, sections) for `kcompiler.package.write`; nothing large is copied."""
     sections: dict[str, Any] = {}
     segments = [_segment(i, s, sections) for i, s in enumerate(compilation.segments)]
     manifest = {

@@ -30,9 +30,7 @@ def chip_digest(chip: Chip) -> str:
 
 def instruction_set_digest(isa: type[Isa]) -> str:
     """SHA-256 of an instruction set: opcodes, mnemonics, engines and the layout of all fields."""
-    return _digest(
-        [[i.opcode, i.mnemonic, i.engine, _fields(i)] for i in isa.instructions()]
-    )
+    return _digest([[i.opcode, i.mnemonic, i.engine, _fields(i)] for i in isa.instructions()])
 
 
 def _fields(record: type[Packed]) -> list[Any]:

@@ -15,8 +15,8 @@ from kcompiler.frontend.host import Pending
 from kcompiler.frontend.limits import STEPS
 from kcompiler.frontend.scope import Scope, Value
 from kcompiler.graph import build
-from kcompiler.graph.node import Constant, Op, topological
-from kcompiler.graph.operators import Host, Where
+from kcompiler.graph.node import Constant, Op
+from kcompiler.graph.operators import Where
 
 if TYPE_CHECKING:
     from kcompiler.frontend.importer import Importer
@@ -25,7 +25,8 @@ ControlImporter = Callable[["Importer", NodeProto, str, Scope], Sequence["Value 
 
 
 def _graph(proto: NodeProto, name: str) -> GraphProto:
-    return next(a.g for a in proto.attribute if a.name == name)
+    graph: GraphProto = next(a.g for a in proto.attribute if a.name == name)
+    return graph
 
 
 def _integers(proto: NodeProto, name: str, default: int, length: int) -> list[int]:
@@ -52,19 +53,19 @@ def import_if(
 def _both(
     importer: Importer, condition: Op, branches: Sequence[GraphProto], name: str, scope: Scope
 ) -> list[Value | None]:
-    spent = importer.count
+    spent, hosted = importer.count, importer.hosted
     try:
         then, other = (importer.graph(g, scope.inner()) for g in branches)
     except (ModelError, UnsupportedError) as error:
         importer.count = spent
         raise NotExpressible(f"a branch of the If cannot be compiled: {error.what}") from None
+    if importer.hosted > hosted:
+        raise NotExpressible("a branch of the If needs the host")
     results: list[Value | None] = []
     for x, y in zip(then, other, strict=True):
         if isinstance(x, Pending) or isinstance(y, Pending) or x.type != y.type:
             raise NotExpressible("the branches of the If have different types")
         results.append(x if x is y else Where(build.reshape(condition, ()), x, y))
-    if any(isinstance(n, Host) for n in topological([*then, *other]) if name in n.origin):
-        raise NotExpressible("a branch of the If needs the host")
     return [importer.settle(r, (name,)) if isinstance(r, Op) else r for r in results]
 
 
@@ -85,8 +86,13 @@ def import_loop(
             break
         if turn > STEPS:
             raise NotExpressible(f"the Loop takes more than {STEPS:,} rounds")
-        results = _turn(importer, body, [_number(importer, turn, np.int64), _yes(importer), *state],
-                        scope, f"{name}/{turn}/")
+        results = _turn(
+            importer,
+            body,
+            [_number(importer, turn, np.int64), _yes(importer), *state],
+            scope,
+            f"{name}/{turn}/",
+        )
         go_on = _known_value(results[0], "the Loop's condition")
         state = list(results[1 : 1 + len(state)])
         for list_, value in zip(scanned, results[1 + len(state) :], strict=True):
@@ -136,10 +142,13 @@ def import_scan(
             list_.append(_tensor(value))
     axes = _integers(proto, "scan_output_axes", 0, len(scanned))
     backward = _integers(proto, "scan_output_directions", 0, len(scanned))
-    return [*state, *(
-        _stacked(importer, s[::-1] if b else s, name, a)
-        for s, a, b in zip(scanned, axes, backward, strict=True)
-    )]
+    return [
+        *state,
+        *(
+            _stacked(importer, s[::-1] if b else s, name, a)
+            for s, a, b in zip(scanned, axes, backward, strict=True)
+        ),
+    ]
 
 
 def _row(x: Op, axis: int, index: int) -> Op:
@@ -149,7 +158,9 @@ def _row(x: Op, axis: int, index: int) -> Op:
 def _stacked(importer: Importer, parts: Sequence[Op], name: str, axis: int = 0) -> Op:
     if not parts:
         raise NotExpressible("a Loop without rounds has results of unknown shape")
-    return importer.settle(build.concat([build.expand_dims(p, [axis]) for p in parts], axis), (name,))
+    return importer.settle(
+        build.concat([build.expand_dims(p, [axis]) for p in parts], axis), (name,)
+    )
 
 
 def _tensor(value: Value) -> Op:

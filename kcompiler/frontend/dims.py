@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from onnx import TypeProto, ValueInfoProto
 
-from kcompiler.errors import KcompilerError, ModelError, UsageError
+from kcompiler.errors import KcompilerError, UnsupportedError, UsageError
 from kcompiler.frontend.tensors import numpy_dtype
 from kcompiler.graph.types import TensorType
 
@@ -18,7 +18,7 @@ _ANONYMOUS = {"", "?", "-1", "None", "none", "unk"}
 
 @dataclass(frozen=True)
 class Open:
-    """A dimension that the model leaves open: its name, where it is, and the other name INPUT.AXIS."""
+    """A dimension that the model leaves open; INPUT.AXIS is another name for it."""
 
     name: str
     input: str
@@ -45,12 +45,13 @@ class Declared:
 
 
 def declared_input(info: ValueInfoProto) -> Declared:
-    """An input as the model declares it; raises `ModelError` unless it is a tensor."""
+    """An input as the model declares it; raises `UnsupportedError` unless it is a tensor."""
     if not info.type.HasField("tensor_type"):
         kind = info.type.WhichOneof("value") or "no type"
-        raise ModelError(
+        raise UnsupportedError(
             f"input {info.name!r} is not a tensor but {kind.removesuffix('_type')}",
             why="a compiled model takes tensors",
+            fix="cut the model where it begins to compute with tensors",
         )
     tensor = info.type.tensor_type
     shape = None
@@ -117,8 +118,7 @@ def _apply_shape(declared: Declared, shape: Sequence[int], extents: _Extents) ->
     said = f"--shape {declared.name}={','.join(map(str, shape))}"
     pattern = declared.shape if declared.shape is not None else shape
     fits = len(pattern) == len(shape) and all(
-        isinstance(dim, Open) or dim == extent
-        for dim, extent in zip(pattern, shape, strict=True)
+        isinstance(dim, Open) or dim == extent for dim, extent in zip(pattern, shape, strict=True)
     )
     if not fits:
         raise UsageError(

@@ -11,7 +11,7 @@ from kcompiler.graph.node import Op
 
 
 def einsum(equation: str, operands: Sequence[Op]) -> Op:
-    """numpy's einsum: ellipses, diagonals and extents of 1 included."""
+    """Numpy's einsum: ellipses, diagonals and extents of 1 included."""
     terms, result = _parse(equation.replace(" ", ""), operands)
     extents: dict[str, int] = {}
     for term, x in zip(terms, operands, strict=True):

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class NotExpressible(Exception):  # noqa: N818
+class NotExpressible(Exception):
     """A node that cannot be said in graph operators; the text is the reason that the user reads."""

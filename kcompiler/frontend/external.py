@@ -11,14 +11,14 @@ from kcompiler.errors import ModelError
 
 
 class ExternalData:
-    """The files beside a model. `folder` is None for a model that did not come from a file."""
+    """The files beside a model; `folder` is None for one that did not come from a file."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._mapped: dict[Path, memoryview] = {}
 
     def read(self, tensor: TensorProto, nbytes: int, where: str) -> memoryview:
-        """The bytes of one tensor; raises `ModelError` unless exactly `nbytes` are where it says."""
+        """The bytes of one tensor; raises `ModelError` unless `nbytes` are where it says."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
         data = self._map(self._resolve(location, where), location, where)

@@ -1,15 +1,25 @@
-"""Functions: those of the model and those by which ONNX defines its own operators. All are inlined."""
+"""Functions of the model, and those by which ONNX defines its own operators; all are inlined."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, defs, helper
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TypeProto,
+    defs,
+    helper,
+)
 
 from kcompiler.errors import ModelError
 from kcompiler.frontend.host import Pending
-from kcompiler.frontend.scope import Scope, Value, subgraphs
+from kcompiler.frontend.names import subgraphs
+from kcompiler.frontend.scope import Scope, Value
 
 if TYPE_CHECKING:
     from kcompiler.frontend.importer import Importer
@@ -59,7 +69,7 @@ def _calls(nodes: Sequence[NodeProto], functions: Mapping[Key, FunctionProto]) -
 
 def standard_body(
     proto: NodeProto,
-    schema: defs.OpSchema | None,
+    schema: Any,  # an OpSchema or None; the stubs of onnx lack what is read here
     opsets: Mapping[str, int],
     values: Mapping[str, Value],
 ) -> FunctionProto | None:
@@ -79,7 +89,7 @@ def standard_body(
     return body
 
 
-def _static_body(schema: defs.OpSchema, version: int) -> FunctionProto | None:
+def _static_body(schema: Any, version: int) -> FunctionProto | None:
     fitting = [v for v in schema.function_opset_versions if v <= version]
     if not fitting:
         return None
@@ -89,7 +99,7 @@ def _static_body(schema: defs.OpSchema, version: int) -> FunctionProto | None:
 
 
 def _body_for_types(
-    proto: NodeProto, schema: defs.OpSchema, version: int, values: Mapping[str, Value]
+    proto: NodeProto, schema: Any, version: int, values: Mapping[str, Value]
 ) -> FunctionProto | None:
     fitting = [v for v in schema.context_dependent_function_opset_versions if v <= version]
     if not fitting:
@@ -107,7 +117,9 @@ def _type_bytes(value: Value | None) -> bytes:
     if value is None or isinstance(value, Pending):
         return b""
     elem_type = helper.np_dtype_to_tensor_dtype(value.dtype)
-    return helper.make_tensor_type_proto(elem_type, value.shape).SerializeToString()
+    type_: TypeProto = helper.make_tensor_type_proto(elem_type, value.shape)
+    data: bytes = type_.SerializeToString()
+    return data
 
 
 def call(
@@ -121,16 +133,18 @@ def call(
             f"{len(proto.output)}"
         )
     opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in function.opset_import}
-    inner = Scope(opsets or scope.opsets, None, f"{name}/", scope.depth + 1)
+    inner = Scope({**scope.opsets, **opsets}, None, f"{name}/", scope.depth + 1)
     for parameter, operand in zip(function.input, proto.input, strict=False):
         if operand:
             inner.values[parameter] = scope[operand]
     graph = GraphProto()
     graph.node.extend(_instantiated(n, _arguments(function, proto)) for n in function.node)
     _drop_absent(graph, {p for p in function.input if p not in inner.values})
-    for output in function.output[: len(proto.output)]:
-        graph.output.add(name=output)
-    return list(importer.graph(graph, inner))
+    for output, wanted in zip(function.output, proto.output, strict=False):
+        if wanted:
+            graph.output.add(name=output)
+    results = iter(importer.graph(graph, inner))
+    return [next(results) if wanted else None for wanted in proto.output]
 
 
 def _arguments(function: FunctionProto, proto: NodeProto) -> dict[str, AttributeProto]:
@@ -144,9 +158,7 @@ def _arguments(function: FunctionProto, proto: NodeProto) -> dict[str, Attribute
 def _schema_defaults(proto: NodeProto) -> dict[str, AttributeProto]:
     """ONNX's own functions refer to defaults that stand in the schema."""
     attributes = defs.get_schema(proto.op_type).attributes
-    return {
-        name: a.default_value for name, a in attributes.items() if a.default_value.type != 0
-    }
+    return {name: a.default_value for name, a in attributes.items() if a.default_value.type != 0}
 
 
 def _instantiated(node: NodeProto, arguments: Mapping[str, AttributeProto]) -> NodeProto:

@@ -22,7 +22,7 @@ def either_type(first: bool, yes: np.dtype[Any], no: np.dtype[Any]) -> np.dtype[
 
 
 def wide(x: Op, compute: Callable[[Op], Op]) -> Op:
-    """`compute` carried out in the compute type, rounded once: for decompositions of one ONNX operator."""
+    """`compute` in the compute type, rounded once: for an ONNX operator that is decomposed."""
     return build.cast(compute(build.cast(x, compute_dtype(x.dtype))), x.dtype)
 
 
@@ -38,7 +38,7 @@ def table_size(*extents: int) -> None:
 
 
 def take(x: Op, axis: int, indices: Sequence[int] | np.ndarray[Any, Any]) -> Op:
-    """x at known indices along an axis: slices and repetition where they suffice, else a gather."""
+    """X at known indices along an axis: slices and repetition where they suffice, else a gather."""
     wanted = np.asarray(indices, np.int64)
     extent = x.shape[axis]
     if len(wanted) and (wanted.min() < 0 or wanted.max() >= extent):
@@ -107,7 +107,7 @@ def channels(x: Op, rank: int) -> Op:
 
 
 def plus(x: Op, bias: Op | None) -> Op:
-    """x + bias, where there is one."""
+    """X + bias, where there is one."""
     return x if bias is None else ops.Add(x, bias)
 
 

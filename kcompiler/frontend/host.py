@@ -1,8 +1,8 @@
 """Work that stays on the host: ONNX nodes kept as a small model, with the reason.
 
-A result whose type no compiler can know (a sequence, text, a shape that depends on values) is `Pending`: it
-carries the nodes that compute it, and whatever reads it joins them, until a tensor of fixed shape comes out.
-So any part of a network may stay on the host, and the rest still compiles.
+A result whose type no compiler can know (a sequence, text, a shape that depends on values) is
+`Pending`: it carries the nodes that compute it, and whatever reads it joins them, until a tensor of
+fixed shape comes out. So any part of a network may stay on the host, and the rest still compiles.
 """
 
 from __future__ import annotations
@@ -10,16 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 
 from kcompiler.errors import KcompilerError, ModelError, UnsupportedError
 from kcompiler.frontend.dims import declared_shape
+from kcompiler.frontend.known import evaluate, worth_a_try
 from kcompiler.frontend.tensors import numpy_dtype
 from kcompiler.graph.node import Constant, Op
 from kcompiler.graph.operators import Host, Item
 from kcompiler.graph.types import TensorType
 
+_NUMBERS = "biufcV"  # kinds of numpy; V are those of ml_dtypes
 _EMBED = 256  # elements of a constant up to which shape inference sees its value
 
 
@@ -58,8 +69,11 @@ class HostBuilder:
         values: Mapping[str, Op | Pending],
         reason: str,
     ) -> list[Op | Pending | None]:
-        """The results of a node that stays on the host; `values` are those of all names it reads."""
+        """The results of a node on the host; `values` are those of all names that it reads."""
         part, outputs = self._join(proto, opsets, values)
+        known = self._known(part, proto, outputs)
+        if known:
+            return known
         types = self._types(part, proto, outputs, origin)
         wanted = [name for name in outputs if name]
         fixed = [name for name in wanted if types[name] is not None]
@@ -69,10 +83,26 @@ class HostBuilder:
             if not name:
                 results.append(None)
             elif host is not None and name in fixed:
-                results.append(Item(host, fixed.index(name), origin=(origin,)))
+                results.append(Item(host, fixed.index(name)).with_origin((origin,)))
             else:
                 results.append(Pending(name, part, reason))
         return results
+
+    def _known(
+        self, part: Part, proto: NodeProto, outputs: Sequence[str]
+    ) -> list[Op | Pending | None] | None:
+        """The results where all operands are known, as far as they are tensors of numbers."""
+        values = {n: op.value for n, op in part.inputs.items() if isinstance(op, Constant)}
+        if len(values) < len(part.inputs) or not values or not worth_a_try(proto, values):
+            return None
+        wanted = [name for name in outputs if name]
+        found = evaluate(self._model(part, wanted, {}), values)
+        if found is None or not all(
+            isinstance(v, np.ndarray) and v.dtype.kind in _NUMBERS for v in found
+        ):
+            return None
+        results = dict(zip(wanted, found, strict=True))
+        return [Constant(np.asarray(results[name])) if name else None for name in outputs]
 
     def _join(
         self, proto: NodeProto, opsets: Mapping[str, int], values: Mapping[str, Op | Pending]
@@ -140,7 +170,7 @@ class HostBuilder:
         embedded = {t.name for t in model.graph.initializer}
         xs = tuple(op for name, op in part.inputs.items() if name not in embedded)
         data = model.SerializeToString(deterministic=True)
-        return Host(xs, data, tuple(found.values()), reason, origin=(origin,))
+        return Host(xs, data, tuple(found.values()), reason).with_origin((origin,))
 
     def _model(
         self, part: Part, outputs: Sequence[str], types: Mapping[str, TensorType]
@@ -178,7 +208,7 @@ def _tensor_type(info: ValueInfoProto | None) -> TensorType | None:
         return None
     try:
         return TensorType(numpy_dtype(info.type.tensor_type.elem_type, ""), shape)
-    except ModelError:  # text
+    except UnsupportedError:  # text
         return None
 
 

@@ -1,4 +1,4 @@
-"""The walk over an ONNX graph: every node becomes graph nodes, known values, or work for the host."""
+"""The walk over an ONNX graph: a node becomes graph nodes, known values, or work for the host."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
-from kcompiler.errors import KcompilerError, ModelError, UnsupportedError
+from kcompiler.errors import KcompilerError, UnsupportedError
 from kcompiler.frontend import control, functions, schemas
 from kcompiler.frontend.errors import NotExpressible
 from kcompiler.frontend.host import HostBuilder, Pending, no_type
 from kcompiler.frontend.limits import DEPTH, NODES
+from kcompiler.frontend.names import in_order, reads
 from kcompiler.frontend.node import Node
 from kcompiler.frontend.registry import importers
-from kcompiler.frontend.scope import Scope, Value, captured, in_order, reads, subgraphs
+from kcompiler.frontend.scope import Scope, Value
 from kcompiler.frontend.settle import Settler
 from kcompiler.frontend.source import Source
 from kcompiler.frontend.sparse import dense
@@ -21,11 +22,19 @@ from kcompiler.frontend.tensors import decode
 from kcompiler.frontend.weights import WeightCheck
 from kcompiler.graph.node import Array, Constant, Op
 
-# What goes wrong inside an importer when a node does not make sense. Bugs of ours look the same; the host
-# is tried before anything is reported.
+# What goes wrong inside an importer when a node makes no sense. Bugs of ours look the same; the
+# host is tried before anything is reported.
 _BROKEN = (
-    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError, AssertionError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+    AssertionError,
 )
+# Operators that have an importer for the usual options, and a body in the standard for the others.
+_ONNX_KNOWS_BETTER = frozenset({"Attention"})
 
 
 class Importer:
@@ -37,7 +46,8 @@ class Importer:
         self.settle = Settler()
         self.host = HostBuilder(source.model)
         self.functions = functions.table(source.model)
-        self.count = 0
+        self.count = 0  # nodes imported
+        self.hosted = 0  # nodes left to the host
 
     def graph(
         self, graph: GraphProto, scope: Scope, weights: Mapping[int, memoryview] | None = None
@@ -120,7 +130,10 @@ class Importer:
             return self._expressed(proto, name, scope, values)
         except NotExpressible as error:
             reason = str(error)
-        body = functions.standard_body(proto, schema, scope.opsets, values)
+        known = (schemas.domain_of(proto), proto.op_type) in importers()
+        body = None
+        if not known or proto.op_type in _ONNX_KNOWS_BETTER:
+            body = functions.standard_body(proto, schema, scope.opsets, values)
         if body is not None:
             return functions.call(self, body, proto, name, scope)
         return self._on_host(proto, name, scope, values, reason)
@@ -156,6 +169,7 @@ class Importer:
         self, proto: NodeProto, name: str, scope: Scope, values: Mapping[str, Value], reason: str
     ) -> Sequence[Value | None]:
         results = self.host.place(proto, name, scope.opsets, values, reason)
+        self.hosted += not all(isinstance(r, Constant) for r in results if r is not None)
         return [self.settle.keep(r) if isinstance(r, Op) else r for r in results]
 
     def tensors(self, values: Iterable[Value], names: Iterable[str]) -> list[Op]:
@@ -166,7 +180,3 @@ class Importer:
                 raise no_type(value, f"output {name!r}")
             found.append(value)
         return found
-
-    def inner_values(self, node: NodeProto, scope: Scope) -> list[Value]:
-        """What the sub-graphs of a node take from outside."""
-        return [scope[name] for graph in subgraphs(node) for name in captured(graph)]

@@ -1,11 +1,11 @@
-"""Bounds on what a small file may ask for; beyond them an error or the host, never a hanging machine."""
+"""Bounds on what a small file may ask for; beyond them an error or the host, never a hang."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Bytes of a result up to which an operator on constants is evaluated while importing. Larger ones stay
-# operators: a constant is kept in memory and in the package.
+# Bytes of a result up to which an operator on constants is evaluated while importing. Larger ones
+# stay operators: a constant is kept in memory and in the package.
 FOLD_BYTES: Final = 1 << 28
 # Multiply-accumulates likewise.
 FOLD_MACS: Final = 1 << 32

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import ArrayLike
 from onnx import GraphProto, ModelProto
 
-from kcompiler.errors import KcompilerError, ModelError
+from kcompiler.errors import KcompilerError, ModelError, UsageError
 from kcompiler.frontend import schemas
 from kcompiler.frontend.dims import declared_input, declared_shape, fix_dims
 from kcompiler.frontend.importer import Importer
 from kcompiler.frontend.scope import Scope
 from kcompiler.frontend.source import ModelSource, Source, open_source
 from kcompiler.frontend.weights import WeightCheck
-from kcompiler.graph.node import Graph, Input, Op
+from kcompiler.graph.node import Array, Constant, Graph, Input, Op
 from kcompiler.graph.types import TensorType
 
 
@@ -22,8 +24,9 @@ from kcompiler.graph.types import TensorType
 class Imported:
     """A model as the compiler sees it.
 
-    `source` is the original (path, bytes or message) for an oracle to run; `dims` are the extents that its
-    open dimensions were given; `warnings` are sentences for the user.
+    `source` is the original (path, bytes or message) for an oracle to run; `dims` are the extents
+    that its open dimensions were given; `warnings` are sentences for the user; `values` are the
+    inputs that were fixed to a value, which the original still wants.
     """
 
     graph: Graph
@@ -31,12 +34,23 @@ class Imported:
     dims: Mapping[str, int]
     opset: int
     warnings: tuple[str, ...]
+    values: Mapping[str, Array] = field(default_factory=dict, repr=False)
 
     def oracle(self) -> str | bytes:
         """The original model, in the form that onnxruntime takes."""
         if isinstance(self.source, ModelProto):
-            return self.source.SerializeToString()
+            message: bytes = self.source.SerializeToString()
+            return message
         return bytes(self.source) if isinstance(self.source, bytes) else str(self.source)
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """What the caller fixes: extents, shapes of inputs, inputs as a whole."""
+
+    dims: Mapping[str, int]
+    shapes: Mapping[str, Sequence[int]]
+    values: Mapping[str, Array]
 
 
 def load_model(
@@ -44,17 +58,22 @@ def load_model(
     dims: Mapping[str, int] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     *,
+    values: Mapping[str, ArrayLike] | None = None,
     allow_nan: bool = False,
 ) -> Imported:
     """Import an ONNX model (path, bytes or message).
 
-    `dims` gives open dimensions an extent, by the model's own name or as INPUT.AXIS; `shapes` fixes whole
-    inputs. Raises `ModelError` for a broken model, `UsageError` for dimensions that stay open, are unknown or
-    contradict each other, `UnsupportedError` for what neither graph nor host can express.
+    `dims` gives open dimensions an extent, by the model's own name or as INPUT.AXIS; `shapes` fixes
+    whole inputs; `values` makes inputs constants (a mode, a rate). Raises `ModelError` for
+    a broken model, `UsageError` for dimensions that stay open, are unknown or contradict each other,
+    `UnsupportedError` for what neither graph nor host can express.
     """
     opened = open_source(source)
     try:
-        return _import(opened, source, dims or {}, shapes or {}, allow_nan)
+        fixed = {name: np.asarray(value) for name, value in (values or {}).items()}
+        given = {name: value.shape for name, value in fixed.items()} | dict(shapes or {})
+        wishes = _Wishes(dims or {}, given, fixed)
+        graph, extents, warnings = _import(opened, wishes, WeightCheck(allow_nan))
     except KcompilerError as error:
         error.where = error.where or opened.name
         error.args = (error.what, error.where, error.why, error.fix)
@@ -62,33 +81,49 @@ def load_model(
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         why = str(error) or type(error).__name__
         raise ModelError("the model cannot be imported", opened.name, why) from error
+    return Imported(graph, source, extents, _opsets(opened.model).get("", 0), warnings, fixed)
+
+
+def _opsets(model: ModelProto) -> dict[str, int]:
+    """The operator sets that a model imports, ONNX's own under one name."""
+    return {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
 
 
 def _import(
-    source: Source,
-    original: ModelSource,
-    dims: Mapping[str, int],
-    shapes: Mapping[str, Sequence[int]],
-    allow_nan: bool,
-) -> Imported:
+    source: Source, wishes: _Wishes, check: WeightCheck
+) -> tuple[Graph, dict[str, int], tuple[str, ...]]:
     model = source.model
-    opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
+    opsets = _opsets(model)
     schemas.check_opsets(opsets)
-    types, extents = _input_types(model.graph, dims, shapes)
-    check = WeightCheck(allow_nan)
+    types, extents = _input_types(model.graph, wishes)
     importer = Importer(source, check)
-    inputs = tuple(Input(name, type_, origin=(name,)) for name, type_ in types.items())
-    scope = Scope(opsets, values={i.name: importer.settle.keep(i) for i in inputs})
+    scope = Scope(opsets)
+    inputs: list[Input] = []
+    for name, type_ in types.items():
+        if name in wishes.values:
+            value = _fixed(name, wishes.values[name], type_)
+            scope.values[name] = importer.settle.keep(Constant(value))
+        else:
+            inputs.append(Input(name, type_).with_origin((name,)))
+            scope.values[name] = importer.settle.keep(inputs[-1])
     names = _output_names(model.graph)
-    values = importer.graph(model.graph, scope, source.weights)
-    results = importer.tensors(values, names)
-    warnings = [*check.warnings, *_disagreements(model.graph, results)]
-    graph = Graph(model.graph.name or "model", inputs, tuple(zip(names, results, strict=True)))
-    return Imported(graph, original, extents, opsets.get("", 0), tuple(warnings))
+    results = importer.tensors(importer.graph(model.graph, scope, source.weights), names)
+    warnings = (*check.warnings, *_disagreements(model.graph, results))
+    outputs = tuple(zip(names, results, strict=True))
+    return Graph(model.graph.name or "model", tuple(inputs), outputs), extents, warnings
+
+
+def _fixed(name: str, value: Array, type_: TensorType) -> Array:
+    """The value of an input, in its own element type; raises `UsageError` where that changes it."""
+    converted = value.astype(type_.dtype)
+    if value.shape != type_.shape or not np.array_equal(converted.astype(value.dtype), value):
+        given = f"{value.dtype}{list(value.shape)}"
+        raise UsageError(f"input {name!r} is {type_}", why=f"the value given for it is {given}")
+    return converted
 
 
 def _input_types(
-    graph: GraphProto, dims: Mapping[str, int], shapes: Mapping[str, Sequence[int]]
+    graph: GraphProto, wishes: _Wishes
 ) -> tuple[dict[str, TensorType], dict[str, int]]:
     """Inputs with a default value are constants: exporters before 2020 listed every weight."""
     constants = {i.name for i in graph.initializer}
@@ -98,7 +133,7 @@ def _input_types(
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
         raise ModelError(f"two inputs are called {twice!r}")
-    return fix_dims(declared, dims, shapes)
+    return fix_dims(declared, wishes.dims, wishes.shapes)
 
 
 def _output_names(graph: GraphProto) -> list[str]:

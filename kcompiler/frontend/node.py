@@ -12,12 +12,11 @@ from kcompiler.frontend.errors import NotExpressible
 from kcompiler.graph.node import Array, Constant, Op
 
 
-
 @dataclass(frozen=True)
 class Node:
     """One ONNX node: attributes by name, operands as graph nodes.
 
-    `decode` turns a tensor attribute into an array. Attributes of functions are already substituted.
+    `decode` turns a tensor attribute into an array. Function attributes are substituted already.
     """
 
     proto: NodeProto

@@ -18,7 +18,6 @@ MICROSOFT = "com.microsoft"
 _IMPORTERS: dict[tuple[str, str], Importer] = {}
 
 
-
 def onnx_op(*names: str, domain: str = "") -> Callable[[Importer], Importer]:
     """Register a function as the importer of ONNX operators, of every opset."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
+from typing import Any
 
 from onnx import NodeProto, defs
 
@@ -104,6 +105,11 @@ def check(proto: NodeProto, schema: defs.OpSchema) -> None:
             raise ModelError(f"attribute {attribute.name!r} of {proto.op_type} has a wrong type")
 
 
+def _number(kind: Any) -> int:
+    """The number that `AttributeProto` has for an attribute's type (an enum that stubs lack)."""
+    return int(kind.value)
+
+
 class _Rules:
     """A schema, read once: every access crosses into C++."""
 
@@ -111,7 +117,7 @@ class _Rules:
         self.inputs = (schema.min_input, schema.max_input)
         self.outputs = (schema.min_output, schema.max_output)
         attributes = schema.attributes
-        self.attributes = {name: int(a.type.value) for name, a in attributes.items()}
+        self.attributes = {name: _number(a.type) for name, a in attributes.items()}
         self.required = [name for name, a in attributes.items() if a.required]
 
 

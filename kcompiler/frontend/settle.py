@@ -12,7 +12,7 @@ _VIEWS = (Reshape, Slice, Transpose, Broadcast)  # cost no memory, however large
 
 
 class Settler:
-    """Folds nodes on constants and sets `origin`. Nodes that it has returned are never looked at again."""
+    """Folds nodes on constants and sets `origin`; what it has returned is never looked at again."""
 
     def __init__(self) -> None:
         self._settled: dict[int, Op] = {}
@@ -55,4 +55,4 @@ def _folded(node: Op) -> Op:
     if large or node.macs() > FOLD_MACS or isinstance(node.operands[0], Host):
         return node
     values = [o.value for o in node.operands if isinstance(o, Constant)]
-    return Constant(node.evaluate(*values), origin=node.origin)
+    return Constant(node.evaluate(*values)).with_origin(node.origin)

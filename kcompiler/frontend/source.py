@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto
 
 from kcompiler.errors import ModelError, UsageError
@@ -54,7 +54,7 @@ def _parse(data: memoryview, folder: Path | None, name: str) -> Source:
     skeleton, weights = cut_weights(data)
     model = ModelProto()
     try:
-        model.ParseFromString(skeleton)  # type: ignore[arg-type]  # takes any buffer
+        model.ParseFromString(skeleton)
     except DecodeError:
         raise _no_onnx(name, "its bytes are not a protobuf message") from None
     return Source(model, weights, folder, name)

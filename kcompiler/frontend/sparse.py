@@ -14,7 +14,7 @@ from kcompiler.graph.node import Array
 
 
 def dense(sparse: SparseTensorProto, decode: Callable[[TensorProto], Array]) -> Array:
-    """The dense value; raises `ModelError` for indices outside and for a size out of all proportion."""
+    """The dense value; raises `ModelError` for indices outside and for an absurd size."""
     where = f"sparse tensor {sparse.values.name!r}"
     shape = tuple(sparse.dims)
     values, indices = decode(sparse.values), decode(sparse.indices)

@@ -1,4 +1,4 @@
-"""ONNX tensors as numpy arrays: sizes are checked before anything is allocated, weights are not copied."""
+"""ONNX tensors as numpy arrays: sizes are checked before allocation, weights are not copied."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from kcompiler.errors import ModelError
+from kcompiler.errors import ModelError, UnsupportedError
 from kcompiler.frontend.external import ExternalData
 from kcompiler.graph.node import Array
+from kcompiler.graph.types import is_float
 
 # Bits of the types that share bytes; all others fill whole bytes.
-_PACKED = {
+_PACKED: dict[int, int] = {
     TensorProto.UINT4: 4,
     TensorProto.INT4: 4,
     TensorProto.FLOAT4E2M1: 4,
@@ -22,7 +23,7 @@ _PACKED = {
     TensorProto.INT2: 2,
 }
 # Where values live, and as what, when they are not in raw_data.
-_INT32_DATA = ("int32_data", np.int32)
+_INT32_DATA: tuple[str, type[np.generic]] = ("int32_data", np.int32)
 _TYPED_FIELD: dict[int, tuple[str, type[np.generic]]] = {
     TensorProto.FLOAT: ("float_data", np.float32),
     TensorProto.COMPLEX64: ("float_data", np.float32),
@@ -37,12 +38,13 @@ _MAX_RANK = 64  # numpy's limit
 
 
 def numpy_dtype(elem_type: int, where: str) -> np.dtype[Any]:
-    """The element type that an ONNX number stands for; raises `ModelError` for one without numbers."""
+    """The element type that an ONNX number stands for; raises `UnsupportedError` for others."""
     names = TensorProto.DataType
     if elem_type not in names.values() or elem_type in _NO_NUMBERS:
-        raise ModelError(
+        raise UnsupportedError(
             f"{where} has the element type {_type_name(elem_type)}",
             why="a tensor for an NPU holds numbers",
+            fix="cut the model where it begins to compute with numbers",
         )
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
     return np.dtype(np.bool_) if elem_type == TensorProto.BOOL else dtype
@@ -66,7 +68,7 @@ def decode(tensor: TensorProto, external: ExternalData, raw: memoryview | None =
     bits = _PACKED.get(tensor.data_type, 8 * dtype.itemsize)
     nbytes = (math.prod(shape) * bits + 7) // 8
     if tensor.data_location == TensorProto.EXTERNAL:
-        data = external.read(tensor, nbytes, where)
+        data: bytes | memoryview = external.read(tensor, nbytes, where)
     elif raw is not None or tensor.HasField("raw_data"):
         data = tensor.raw_data if raw is None else raw
         _check_amount(where, tensor, nbytes, len(data), "bytes")
@@ -101,9 +103,11 @@ def _from_bytes(data: bytes | memoryview, dtype: np.dtype[Any], bits: int, count
     if dtype == np.bool_:
         return np.frombuffer(data, np.uint8) != 0
     if bits < 8:
-        return unpack(np.frombuffer(data, np.uint8), bits, count).view(np.int8).astype(dtype)
+        codes = unpack(np.frombuffer(data, np.uint8), bits, count)
+        # ml_dtypes keeps the bits of a float, but the value of an integer, in a byte of its own.
+        return codes.view(dtype) if is_float(dtype) else codes.astype(dtype)
     stored = dtype if sys.byteorder == "little" else dtype.newbyteorder("<")
-    return np.frombuffer(data, stored)
+    return np.asarray(np.frombuffer(data, stored))
 
 
 def unpack(data: Array, bits: int, count: int) -> Array:

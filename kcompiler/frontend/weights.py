@@ -30,7 +30,9 @@ class WeightCheck:
                 fix="check the training, or allow NaN if they are meant",
             )
         if nans or (infinities and value.size > 1):
-            kinds = [f"{nans:,} NaN"] * bool(nans) + [f"{infinities:,} infinities"] * bool(infinities)
+            kinds = [f"{nans:,} NaN"] * bool(nans) + [f"{infinities:,} infinities"] * bool(
+                infinities
+            )
             found = " and ".join(kinds)
             self.warnings.append(f"weight {name!r} holds {found} of {value.size:,} values")
 

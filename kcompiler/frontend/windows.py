@@ -20,9 +20,7 @@ class Windows:
     @property
     def reach(self) -> tuple[int, ...]:
         """How many elements each window spans."""
-        return tuple(
-            (k - 1) * d + 1 for k, d in zip(self.window, self.dilations, strict=True)
-        )
+        return tuple((k - 1) * d + 1 for k, d in zip(self.window, self.dilations, strict=True))
 
 
 def read_windows(node: Node, extents: tuple[int, ...], window: tuple[int, ...]) -> Windows:
@@ -42,7 +40,7 @@ def read_windows(node: Node, extents: tuple[int, ...], window: tuple[int, ...]) 
     if auto in {"SAME_UPPER", "SAME_LOWER"}:
         return _same(plain, extents, upper=auto == "SAME_UPPER")
     if auto == "VALID":
-        return Windows(window, strides, dilations, (0,) * rank, (0,) * rank)
+        plain = Windows(window, strides, dilations, (0,) * rank, (0,) * rank)
     return _rounded_up(plain, extents) if node.flag("ceil_mode") else plain
 
 

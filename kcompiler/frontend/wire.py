@@ -1,12 +1,12 @@
 """Protobuf's wire format, read just far enough to leave the weights where they are.
 
-protobuf copies every `raw_data`. A model of 750 MB would be held twice before anything is compiled, so the
-large ones are cut out of the message first and stay views of the (memory-mapped) file.
+protobuf copies every `raw_data`. A model of 750 MB would be held twice before anything is compiled,
+so the large ones are cut out of the message first and stay views of the (memory-mapped) file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _MODEL_GRAPH = 7
@@ -32,7 +32,7 @@ class _Field(NamedTuple):
 def cut_weights(data: memoryview) -> tuple[bytes | memoryview, dict[int, memoryview]]:
     """The message without large weights, and these weights by the index of their initializer.
 
-    A message in any unusual form is returned whole: then protobuf copies, and it alone says what is wrong.
+    A message in any unusual form is returned whole: protobuf copies then, and says what is wrong.
     """
     try:
         return _cut_model(data)
@@ -114,7 +114,7 @@ def _varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
     raise _Malformed
 
 
-def _header(number: int, parts: list[bytes | memoryview]) -> bytes:
+def _header(number: int, parts: Sequence[bytes | memoryview]) -> bytes:
     return _encode(number << 3 | _BYTES) + _encode(sum(map(len, parts)))
 
 

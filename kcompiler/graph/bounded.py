@@ -25,7 +25,7 @@ from kcompiler.graph.types import (
     integer_range,
     is_float,
 )
-from kcompiler.scalar import FUNCTIONS, apply, convert
+from kcompiler.scalar import FUNCTIONS, ScalarFunction, apply, convert
 from kcompiler.scalar.error import distance
 
 _SLACK = 2.0**-50  # relative: what float64 rounding may take away from a bound while it is computed
@@ -136,10 +136,21 @@ def elementwise(name: str, result: TensorType, *operands: Bounded) -> Bounded:
         if function.predicate or function.ulps == 0:  # it picks or tests: nothing is rounded
             return bounded(np.broadcast_to(value, result.shape), moved, result.dtype)
         kind = compute_dtype(result.dtype)
-        size = np.abs(wide[0] if function.relative == "operand" else value) + moved
-        extra = max(function.ulps - 0.5, 0) * epsilon(kind) * size
+        size = _magnitude(function, wide[0], value) + moved
+        # An infinite or undefined result is so in every implementation: it has no ulps.
+        extra = np.where(np.isfinite(value), (function.ulps - 0.5) * epsilon(kind) * size, 0)
         computed = rounded(bounded(value, moved + extra, kind), kind)
     return computed if kind == result.dtype else rounded(computed, result.dtype)
+
+
+def _magnitude(function: ScalarFunction, x: Array, result: Array) -> Array:
+    match function.relative:
+        case "result":
+            return np.asarray(np.abs(result))
+        case "operand":
+            return np.asarray(np.abs(x))
+        case "unit":
+            return np.ones(result.shape)
 
 
 # Where an error of integers goes through as it does for real numbers, unless the result may wrap.
@@ -197,7 +208,8 @@ def contraction(
         if x.is_exact and y.is_exact:
             moved = zeros(value.shape)
         else:
-            moved = total - form(*sizes) + _SLACK * (length + 2) * total
+            slack = _SLACK * (length + 2) if is_float(acc) else 0  # small integers are exact
+            moved = total - form(*sizes) + slack * total
         return _summed(value, moved, total, length + 2, acc)
 
 

@@ -289,7 +289,8 @@ def _reference(op: Op, operands: Sequence[Bounded]) -> Array:
 def _in_float64(op: Op) -> Callable[..., Array]:
     """The operator's own evaluation, on float64 operands."""
     operands = [Input("", TensorType(F64, o.shape)) for o in op.operands]
-    wide = op.with_operands(operands)
-    if isinstance(wide, ops.Contract | ops.Conv):
-        wide = dataclasses.replace(wide, dtype=F64)
-    return wide.evaluate
+    if isinstance(op, ops.Contract):
+        return dataclasses.replace(op, x=operands[0], y=operands[1], dtype=F64).evaluate
+    if isinstance(op, ops.Conv):
+        return dataclasses.replace(op, x=operands[0], w=operands[1], dtype=F64).evaluate
+    return op.with_operands(operands).evaluate

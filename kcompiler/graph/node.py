@@ -25,14 +25,27 @@ _OPERAND_HINTS = ("Tensor", "Tensor | None", "tuple[Tensor, ...]")
 
 
 def _operand_fields(cls: type[Op]) -> tuple[str, ...]:
-    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    fields = dataclasses.fields(cls)
     if any(not isinstance(f.type, str) for f in fields if f.name != "origin"):
         raise TypeError(f"the module of {cls.__name__} needs `from __future__ import annotations`")
     return tuple(f.name for f in fields if f.type in _OPERAND_HINTS)
 
 
-@dataclass_transform(frozen_default=True, eq_default=False)
-class Op:
+# A class of its own, because type checkers take as dataclasses only what inherits from this one.
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(dataclasses.field,))
+class _Grammar:
+    """Makes a frozen dataclass of every class below it."""
+
+    def __init_subclass__(cls) -> None:
+        cls.__annotations__ = inspect.get_annotations(cls)
+        for name, hint in cls.__annotations__.items():
+            # A field may be named like a property of Op (`Reshape.shape`), which is no default.
+            if name not in cls.__dict__ and not str(hint).startswith("ClassVar"):
+                setattr(cls, name, dataclasses.field())
+        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+
+
+class Op(_Grammar):
     """An operator applied to its operands: a node of the graph and the tensor that it computes.
 
     Nodes compare by identity; `passes/cse.py` merges equal ones. `origin` names the ONNX nodes that
@@ -40,17 +53,13 @@ class Op:
     and `evaluate`.
     """
 
-    origin: tuple[str, ...]
+    # Keyword-only with a default: subclasses may declare positional fields without one.
+    origin: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     registry: ClassVar[dict[str, type[Op]]] = {}
     operand_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
-        cls.__annotations__ = inspect.get_annotations(cls)
-        for name, hint in cls.__annotations__.items():
-            # A field may be named like a property of Op (`Reshape.shape`), which is no default.
-            if name not in cls.__dict__ and not str(hint).startswith("ClassVar"):
-                setattr(cls, name, dataclasses.field())
-        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        super().__init_subclass__()
         cls.operand_fields = _operand_fields(cls)
         if abstract:
             return
@@ -107,7 +116,7 @@ class Op:
     def attributes(self) -> dict[str, Any]:
         """The fields that are no operands, `origin` left out."""
         operands = self.operand_fields
-        names = (f.name for f in dataclasses.fields(self) if f.name != "origin")  # type: ignore[arg-type]
+        names = (f.name for f in dataclasses.fields(self) if f.name != "origin")
         return {name: getattr(self, name) for name in names if name not in operands}
 
     def with_operands(self, operands: Sequence[Op]) -> Self:
@@ -124,21 +133,21 @@ class Op:
                 changed[name] = tuple(next(fresh) for _ in value)
             elif value is not None:
                 changed[name] = next(fresh)
-        return dataclasses.replace(self, **changed)  # type: ignore[type-var]
+        return dataclasses.replace(self, **changed)
 
     def with_origin(self, origin: Sequence[str]) -> Self:
         """The same node, remembered as coming from other ONNX nodes."""
         if tuple(origin) == self.origin:
             return self
-        return dataclasses.replace(self, origin=tuple(origin))  # type: ignore[type-var]
+        return dataclasses.replace(self, origin=tuple(origin))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}:{self.type}"
 
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """For IPython and Hypothesis, which would print every field of every node below."""
+        printer.text(repr(self))
 
-# `origin` is keyword-only with a default: subclasses may declare positional fields without one.
-Op.origin = dataclasses.field(default=(), kw_only=True)
-dataclasses.dataclass(frozen=True, eq=False, repr=False)(Op)
 
 Tensor: TypeAlias = Op
 

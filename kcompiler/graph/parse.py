@@ -143,8 +143,8 @@ class _Parser:
                 operands.append(self._operand(nodes))
             if self._peek().text != ")":
                 self._expect("mark", ",")
-        fields = dict(zip(kind.operand_fields, operands, strict=True)) | attributes
-        return kind(**fields, **self._bodies(kind))
+        fields: dict[str, Any] = dict(zip(kind.operand_fields, operands, strict=True))
+        return kind(**fields, **attributes, **self._bodies(kind))
 
     def _operand(self, nodes: Mapping[str, Op]) -> Op | tuple[Op, ...] | None:
         if self._accept("none"):
@@ -153,8 +153,8 @@ class _Parser:
             return tuple(self._list("]", lambda: self._named(nodes, self._expect("node"))))
         return self._named(nodes, self._expect("node"))
 
-    def _bodies(self, kind: type[Op]) -> dict[str, Graph]:
-        fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    def _bodies(self, kind: type[Op]) -> dict[str, Any]:
+        fields = dataclasses.fields(kind)
         names = [f.name for f in fields if f.type == "Graph"]
         if not names:
             return {}

@@ -10,21 +10,38 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from kcompiler.kernel.expr import Acc, Expr, Load, substitute
+from kcompiler.kernel.expr import Acc, Apply, Expr, Load, substitute
 from kcompiler.kernel.loops import ZERO
 from kcompiler.kernel.merge import merged
 from kcompiler.kernel.naming import named
 from kcompiler.kernel.nest import Access, Affine, Nest, Operand, Region
+from kcompiler.scalar import working_dtype
 
 
 def canonical(operands: Mapping[str, Operand], nests: Sequence[Nest]) -> tuple[Region, list[str]]:
     """The region in normal form, and the old names of its inputs and constants in order."""
-    tensors = dict(operands)
-    work = [without_unit_axes(n) for n in nests]
-    work = [without_idle_fills(n, tensors) for n in work]
+    tensors, work = without_scalars(operands, nests)
+    work = [without_unit_axes(n) for n in work]
+    work = [without_idle_fills(without_detours(n, tensors), tensors) for n in work]
     tensors, work = without_still_dimensions(tensors, work)
     tensors, work = merged(tensors, joined(work, tensors))
     return named(tensors, work)
+
+
+def without_scalars(
+    operands: Mapping[str, Operand], nests: Sequence[Nest]
+) -> tuple[dict[str, Operand], list[Nest]]:
+    """Operands without dimensions get one of extent 1, so that every tensor below has some."""
+    scalars = {name for name, o in operands.items() if not o.shape}
+    tensors = {
+        name: replace(o, shape=(1,), strides=(1,)) if name in scalars else o
+        for name, o in operands.items()
+    }
+
+    def change(access: Access) -> Access:
+        return replace(access, index=(ZERO,)) if access.operand in scalars else access
+
+    return tensors, [map_accesses(n, change) for n in nests]
 
 
 def without_unit_axes(nest: Nest) -> Nest:
@@ -47,6 +64,23 @@ def reindexed(access: Access, values: Mapping[str, Affine]) -> Access:
 def map_accesses(nest: Nest, change: Callable[[Access], Access]) -> Nest:
     """The nest with all its accesses changed."""
     return replace(nest, reads=tuple(map(change, nest.reads)), write=change(nest.write))
+
+
+def without_detours(nest: Nest, tensors: Mapping[str, Operand]) -> Nest:
+    """The nest with values that are only copied left in the type that they are stored in."""
+
+    def plain(expr: Expr) -> Expr:
+        if not isinstance(expr, Apply):
+            return expr
+        expr = replace(expr, arguments=tuple(map(plain, expr.arguments)))
+        inner = expr.arguments[0]
+        if expr.function != "cast" or not isinstance(inner, Load):
+            return expr
+        stored = tensors[nest.reads[inner.read].operand].dtype
+        same = stored == expr.dtype and inner.dtype == working_dtype(stored)
+        return Load(stored, inner.read) if same else expr
+
+    return replace(nest, body=plain(nest.body), result=plain(nest.result))
 
 
 def inside(form: Affine, extent: int, extents: Mapping[str, int]) -> bool:

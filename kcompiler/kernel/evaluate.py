@@ -115,7 +115,8 @@ def _window(tensor: Array, index: Sequence[Affine], extents: Extents) -> Array:
         used = [(c, s) for form, s in pairs if (c := form.coefficient(name))]
         shape.append(extent if used else 1)
         steps.append(sum(c * s for c, s in used))
-    start = tensor[tuple(slice(form.offset, None) for form in index)]
+    places = tuple(slice(form.offset, None) for form in index)
+    start = tensor[places] if places else tensor  # an empty index would copy
     return np.lib.stride_tricks.as_strided(start, shape, steps)
 
 
@@ -174,13 +175,12 @@ def _both(x: Array, y: Array, i: int) -> bool:
 
 
 def _summed_alone(x: Array, read: int, nest: Nest) -> Array:
-    """One operand summed over the reduced axes that the other does not move along."""
-    other = nest.reads[1 - read]
-    alone = tuple(
-        i
-        for i, a in enumerate(nest.axes)
-        if a.reduced and not any(form.coefficient(a.name) for form in other.index)
-    )
+    """One operand summed over reduced axes of its own; the first one also over nobody's."""
+    moving = [{n for form in r.index for n, _ in form.terms} for r in nest.reads]
+    mine = {a.name for a in nest.reduced} - moving[1 - read]
+    if read == 1:
+        mine &= moving[1]
+    alone = tuple(i for i, a in enumerate(nest.axes) if a.name in mine)
     if not alone:
         return x
     spread = [a.extent if i in alone else x.shape[i] for i, a in enumerate(nest.axes)]

@@ -8,7 +8,7 @@ extents. So one symbolic analysis serves all candidate tilings at once: see `Ran
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import Any, TypeAlias
 
@@ -56,6 +56,11 @@ class Range:
     def length(self, point: Mapping[str, Number]) -> Number:
         """Number of indices, for tile extents given as `last` symbols."""
         return value(self.span, point) // self.step + 1
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Everything that this range depends on."""
+        return tuple(name for name, _ in (*self.low.terms, *self.span.terms))
 
     @property
     def origins(self) -> frozenset[str]:
@@ -173,29 +178,35 @@ class Conflict(Exception):
 
 
 def footprint(
-    region: Region, frozen: frozenset[str] = frozenset(), splits: Mapping[int, str] | None = None
+    region: Region,
+    frozen: frozenset[str] = frozenset(),
+    splits: Mapping[int, str] | None = None,
+    *,
+    strided: bool = True,
 ) -> Footprint:
     """The footprint of tiles of a region whose last nest writes the output.
 
     `frozen` axes of that nest stay whole; so do those that turn out not to be separable. `splits` maps a nest to
-    the reduced axis that is cut.
+    the reduced axis that is cut. Without `strided`, reads that use every n-th element of a contiguous row take
+    the whole row.
     """
     wanted = dict(splits or {})
     while True:
         try:
-            return _Analysis(region, frozen, wanted).run()
+            return _Analysis(region, frozen, wanted, strided).run()
         except Conflict as conflict:
             frozen |= conflict.axes
-            wanted = {
-                j: a for j, a in wanted.items() if reduction_axis(j, a) not in conflict.axes
-            }
+            wanted = {j: a for j, a in wanted.items() if reduction_axis(j, a) not in conflict.axes}
 
 
 class _Analysis:
     """One backward walk over the nests of a region."""
 
-    def __init__(self, region: Region, frozen: frozenset[str], splits: Mapping[int, str]) -> None:
+    def __init__(
+        self, region: Region, frozen: frozenset[str], splits: Mapping[int, str], strided: bool
+    ) -> None:
         self.region = region
+        self.strided = strided
         self.splits = splits
         nest = region.nests[-1]
         shared = _shared_dimension_axes(nest.write, nest.extents)
@@ -242,19 +253,27 @@ class _Analysis:
             }
         else:
             box = self._local_box(self.region.operand(nest.write.operand))
-            found = {a.name: r for a, r in zip(nest.parallel, box, strict=True)}
+            # A dimension of extent 1 may have no axis.
+            found = {
+                form.terms[0][0]: r
+                for form, r in zip(nest.write.index, box, strict=True)
+                if form.terms
+            }
         split = self.splits.get(j)
         for axis in nest.reduced:
             name = reduction_axis(j, axis.name)
-            found[axis.name] = (
-                Range.tile(name) if axis.name == split else Range.whole(axis.extent)
-            )
+            found[axis.name] = Range.tile(name) if axis.name == split else Range.whole(axis.extent)
         return found
 
     def _box(self, use: tuple[int, int]) -> tuple[Range, ...]:
         nest, read = use
         access = self.region.nests[nest].reads[read]
-        return tuple(image(form, self.axes[nest]) for form in access.index)
+        box = tuple(image(form, self.axes[nest]) for form in access.index)
+        operand = self.region.operand(access.operand)
+        if self.strided or operand.role == "local":
+            return box
+        pairs = zip(box, operand.strides, strict=True)
+        return tuple(replace(r, step=1) if abs(stride) == 1 else r for r, stride in pairs)
 
     def _local_box(self, local: Operand) -> tuple[Range, ...]:
         """What all later reads of a local need together."""
@@ -346,15 +365,12 @@ class _Analysis:
             name = f"{written.name}_0"
             ranges = tuple(image(form, self.axes[j]) for form in nest.write.index)
         self.buffers.append(Buffer(name, written, ranges))
-        reads = tuple(
-            self.names.get((j, r), a.operand) for r, a in enumerate(nest.reads)
-        )
+        reads = tuple(self.names.get((j, r), a.operand) for r, a in enumerate(nest.reads))
         return Stage(nest, self.axes[j], reads, name, self.splits.get(j))
 
 
 def _moving(ranges: Iterable[Range]) -> frozenset[str]:
-    symbols = {n for r in ranges for n, _ in (*r.low.terms, *r.span.terms)}
-    return frozenset(s.removesuffix("~") for s in symbols)
+    return frozenset(s.removesuffix("~") for r in ranges for s in r.symbols)
 
 
 def _shared_dimension_axes(write: Access, extents: Mapping[str, int]) -> frozenset[str]:

@@ -130,6 +130,11 @@ class Place:
     operand: str
     factors: tuple[tuple[int, ...], ...]
 
+    @property
+    def whole(self) -> bool:
+        """Whether every dimension is stored, so that an index can be outside each of them."""
+        return () not in self.factors
+
     def index(self, index: Index, scope: Scope) -> Index:
         """The operand's index of a position of the tensor."""
         found: list[Affine] = []

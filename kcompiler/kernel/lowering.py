@@ -90,7 +90,7 @@ class Lowering(Emitter):
             self.store(op, working_dtype(op.dtype))
 
     def value(self, op: Op) -> Value | None:
-        """How to read `op` when it is a tensor in memory, stored, or an anchor (which is lowered now)."""
+        """How to read `op` if it is in memory, stored, or an anchor (which is lowered now)."""
         op = self.outer(op)
         found = self.values.get(id(op))
         if found is None:
@@ -215,7 +215,7 @@ class Lowering(Emitter):
         """The value of `op` as a plain read; what is no tensor in memory is stored first."""
         op = self.outer(op)
         value = self.value(op)
-        if isinstance(value, Place):
+        if isinstance(value, Place) and (fill is None or value.whole):
             return self.access(op, value, scope, index, fill)
         if value is None and ((is_movement(op) and fill is None) or isinstance(op, Transpose)):
             return self.read(op.operands[0], scope, self.through(op, scope, index), fill)
@@ -229,13 +229,15 @@ class Lowering(Emitter):
         """Write `op` to a local of its own and read it from there from now on."""
         op = self.outer(op)
         value = self.value(op)
-        if isinstance(value, Place):
+        if isinstance(value, Place) and value.whole:
             return value
         dims = {f"i{d}": extent for d, extent in enumerate(op.shape)}
 
         def body(scope: Scope, at: At) -> Expr:
             index = tuple(at[d] for d in dims)
-            return self.inline(op, scope, index) if value is None else value(scope, index)
+            if value is None:
+                return self.inline(op, scope, index)
+            return self.at(op, value, scope, index)
 
         place = self.emit(op, Loops.over(dims), "none", body, dtype=dtype)
         self.values[id(op)] = place
@@ -284,8 +286,7 @@ class Lowering(Emitter):
         if id(op) in self.weights:
             return self.weights[id(op)]
         if isinstance(op, Elementwise):
-            own = 1 if op.function in SIMPLE else SPECIAL
-            total = own + sum(self.weight(x) for x in op.operands)
+            total = cost(op) + sum(self.weight(x) for x in op.operands)
         elif id(op) in self.inside and (is_movement(op) or isinstance(op, Concat)):
             total = max(self.weight(x) for x in op.operands)
         elif id(op) in self.inside and isinstance(op, COMPOSITES):
@@ -295,6 +296,13 @@ class Lowering(Emitter):
         self.weights[id(op)] = total
         self.kept.append(op)
         return total
+
+
+def cost(op: Elementwise) -> int:
+    """What one application counts: nothing where a read converts anyway."""
+    if isinstance(op, Cast) and working_dtype(op.dtype) == op.dtype == working_dtype(op.x.dtype):
+        return 0
+    return 1 if op.function in SIMPLE else SPECIAL
 
 
 def shifted(index: Index, low: tuple[int, ...]) -> Index:

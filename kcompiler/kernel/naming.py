@@ -57,7 +57,7 @@ def in_order(nest: Nest) -> Nest:
 
 def axis_names(axes: Sequence[Axis]) -> dict[str, str]:
     """Old name -> canonical name: a window's axes keep theirs, others are i0, i1… and r0, r1…."""
-    if any(a.name[0] in "ky" and a.name[1:].isdigit() for a in axes):
+    if any(a.name[0] == "k" and a.name[1:].isdigit() for a in axes):
         return {a.name: a.name for a in axes}
     found: dict[str, str] = {}
     count = {False: 0, True: 0}

@@ -87,7 +87,8 @@ class Access:
 
     `fill` is the value outside the operand's bounds (this is padding); None promises that no index
     leaves the bounds. `indirect = (dimension, read)` replaces that dimension's form by the integer
-    value of another read of the nest (a gather; its own form must be 0).
+    value of another read of the nest, where negative ones count from the end (a gather; its own
+    form must be 0).
     """
 
     operand: str
@@ -188,9 +189,10 @@ class Region:
     """What one kernel computes: nests in order, over named operands.
 
     Names are canonical (`in0`, `c0`, `t0`, `out`), so that equal regions are equal objects and are
-    tiled once; where they came from is kept beside them. Exactly one operand has the role output
-    and the last nest writes it; every local is written by one nest, index = its parallel axes in
-    order, before it is read.
+    tiled once; where they came from is kept beside them. Exactly one operand has the role output;
+    the nests that write it reach disjoint boxes that cover it (a concatenation has several such
+    nests, usually the last one is the only one), and nobody reads it. Every local is written by one
+    nest, index = its parallel axes in order, before it is read.
     """
 
     operands: tuple[Operand, ...]

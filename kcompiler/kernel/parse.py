@@ -85,6 +85,11 @@ class _Parser:
     def here(self) -> _Token:
         return self.tokens[self.at]
 
+    @property
+    def line(self) -> int:
+        """Where the last token was."""
+        return self.tokens[self.at - 1].line
+
     def _problem(self, line: int, why: str) -> UsageError:
         return UsageError(f"the text is not a {self.what}", f"line {line}", why)
 
@@ -128,7 +133,7 @@ class _Parser:
         sign = -1 if self.take("-") else 1
         text = self.kind("number")
         if not text.isdigit():
-            raise self._problem(self.here.line, f"{text} is no integer")
+            raise self._problem(self.line, f"{text} is no integer")
         return sign * int(text)
 
     def literal(self) -> float | int | bool:
@@ -144,7 +149,7 @@ class _Parser:
         try:
             return parse_dtype(name)
         except (KeyError, TypeError):
-            raise self._problem(self.here.line, f"{name} is no element type") from None
+            raise self._problem(self.line, f"{name} is no element type") from None
 
     # ---- nests ------------------------------------------------------
 
@@ -223,7 +228,7 @@ class _Parser:
         fill = self.literal() if self.take("else") else None
         indirect = [(d, read) for d, (_, read) in enumerate(index) if read is not None]
         if len(indirect) > 1:
-            raise self._problem(self.here.line, "only one dimension can be gathered")
+            raise self._problem(self.line, "only one dimension can be gathered")
         forms = tuple(form for form, _ in index)
         return Access(name, forms, fill, indirect[0] if indirect else None)
 

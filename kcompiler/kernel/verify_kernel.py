@@ -144,9 +144,9 @@ class _Check:
         dimension, name = copy.indirect
         rule = "a gather takes its indices from a buffer of integers of rank 1"
         require(name in scope.buffers, rule, where, name)
-        self.ready(name, scope, where)
         indices = scope.buffers[name]
         require(is_integer(indices.dtype) and len(indices.shape) == 1, rule, where, name)
+        self.ready(name, scope, where)
         require(0 <= dimension < len(copy.dst.shape), rule, where, f"dimension {dimension}")
         long = indices.shape[0] == copy.dst.shape[dimension]
         require(long, "a gather fills its destination", where, name)

@@ -1,4 +1,4 @@
-"""Who touched these bytes last: a history of accesses that answers fast, for passes that order instructions."""
+"""Who touched these bytes last: a history of accesses, for passes that order instructions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ Layout: TypeAlias = tuple[int, int, tuple[int, ...]]
 
 @dataclass
 class History:
-    """What one engine did to one memory in one way (read or write): touches, each with a growing number.
+    """How one engine read, or wrote, one memory: touches, each with a growing number.
 
-    Equal touches are kept once, with their latest number. Both tables are in the order of the latest numbers.
+    Equal touches are kept once, with their latest number. Both tables are in the order of the
+    latest numbers.
     """
 
     runs: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class History:
 
 
 class Boxes:
-    """Touches of one tensor: the same base, run and strides, so that they differ in their index sets only."""
+    """Touches of one tensor: base, run and strides are the same, index sets differ."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -92,7 +93,7 @@ class Boxes:
         return row
 
     def _injective(self, unions: list[int]) -> bool:
-        """Strides grow faster than what lies inside them, when dimension d takes the indices unions[d]."""
+        """Whether strides grow faster than what they enclose; dimension d has indices unions[d]."""
         _, reach, strides = self.layout
         for stride, width in sorted(zip(map(abs, strides), map(_width, unions), strict=True)):
             if width and stride < reach:

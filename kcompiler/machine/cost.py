@@ -19,8 +19,7 @@ Amount: TypeAlias = float | np.ndarray[Any, np.dtype[Any]]
 Cycles: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 SPECIAL = frozenset(
-    "exp log sqrt reciprocal rsqrt sin cos tan asin acos atan sinh cosh asinh acosh atanh erf tanh sigmoid "
-    "div mod fmod pow silu gelu gelu_tanh softplus softsign mish".split()
+    ["exp", "log", "sqrt", "reciprocal", "rsqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "tanh", "sigmoid", "div", "mod", "fmod", "pow", "silu", "gelu", "gelu_tanh", "softplus", "softsign", "mish"]
 )
 """Scalar functions that take a vector engine `special` cycles instead of one."""
 

@@ -1,19 +1,21 @@
 """Hazards: two accesses of the same bytes, one of them a write, that nothing in the program orders.
 
-Looks at a program's decoded bytes only and shares no code with what places the waits, so that a mistake there
-shows here.
+Looks at a program's decoded bytes only and shares no code with what places the waits, so that a
+mistake there shows here.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from kcompiler.machine.instruction import Isa
 from kcompiler.machine.program import KernelInfo, Program
-from kcompiler.machine.queues import Instruction, Wait, is_wait
+from kcompiler.machine.queues import Wait, is_wait
 from kcompiler.machine.target import Target
 from kcompiler.machine.touch import Touch
 
@@ -23,7 +25,7 @@ Kind = Literal["RAW", "WAR", "WAW"]
 
 @dataclass(frozen=True)
 class Hazard:
-    """Instructions `first` and `second` (places in the program) may touch bytes of `memory` in either order."""
+    """Two instructions, by their places in the program, whose accesses to `memory` may swap."""
 
     kind: Kind
     first: int
@@ -33,17 +35,18 @@ class Hazard:
 
 
 def check_hazards(
-    program: Program, target: Target, code: Sequence[Any] | None = None
+    program: Program, target: Target, code: Sequence[Isa] | None = None
 ) -> list[Hazard]:
-    """All unordered conflicts of a program, by second instruction; `code`, if at hand, is its decoded form.
+    """All unordered conflicts of a program, by second instruction.
 
-    A wait for more instructions than precede it never ends: this is a ValueError.
+    `code`, if at hand, is its decoded form. A wait for more instructions than precede it never
+    ends: this is a ValueError.
     """
     return list(hazards(program, target, code))
 
 
 def hazards(
-    program: Program, target: Target, code: Sequence[Any] | None = None
+    program: Program, target: Target, code: Sequence[Isa] | None = None
 ) -> Iterator[Hazard]:
     """`check_hazards` one by one: a broken program may have very many."""
     decoded = target.isa.decode_program(program.code) if code is None else code
@@ -56,9 +59,9 @@ def hazards(
         clocks.issue(place, item)
         for touch, written in _touches(item, target):
             accesses.setdefault(touch.memory, []).append(_Access(place, touch, written))
-    found = [_Pair(*pair) for known in accesses.values() for pair in _unordered(known, clocks)]
     origins = _origins(program.kernels, len(decoded))
-    for pair in sorted(found, key=lambda p: (p.second.place, p.first.place, p.first.touch.memory)):
+    found = [_unordered(known, clocks) for _, known in sorted(accesses.items())]
+    for pair in heapq.merge(*found, key=lambda p: p.second.place):
         yield pair.hazard(decoded, origins)
 
 
@@ -69,7 +72,7 @@ class _Access:
     written: bool
 
 
-def _touches(item: Instruction, target: Target) -> Iterator[tuple[Touch, bool]]:
+def _touches(item: Isa, target: Target) -> Iterator[tuple[Touch, bool]]:
     yield from ((t, False) for t in item.reads(target.chip) if not t.empty)
     yield from ((t, True) for t in item.writes(target.chip) if not t.empty)
 
@@ -78,8 +81,9 @@ def _touches(item: Instruction, target: Target) -> Iterator[tuple[Touch, bool]]:
 class _Clocks:
     """For each instruction, how many of every engine's are complete when it starts.
 
-    Row i of `local` counts those complete on the core itself, of `everywhere` those complete on all cores.
-    A column is an engine; `own` and `number` say which engine runs instruction i and as its how many-eth.
+    Row i of `local` counts those complete on the core itself, of `everywhere` those complete on all
+    cores. A column is an engine; `own` and `number` say which engine runs instruction i and as its
+    how many-eth.
     """
 
     many_cores: bool
@@ -89,8 +93,9 @@ class _Clocks:
     own: dict[int, int] = field(default_factory=dict)
     number: dict[int, int] = field(default_factory=dict)
     cores: dict[int, int] = field(default_factory=dict)
-    _queues: dict[str, list[int]] = field(default_factory=dict)  # places of each engine's instructions
-    _next: dict[str, tuple[Array, Array]] = field(default_factory=dict)  # what each queue knows now
+    # Of each engine: its instructions' places, and what its queue knows now.
+    _queues: dict[str, list[int]] = field(default_factory=dict)
+    _next: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def wait(self, place: int, item: Wait) -> None:
         """Let a queue know what the instruction that it waits for knew, and that it is complete."""
@@ -99,8 +104,8 @@ class _Clocks:
         done = self._queues.get(item.on, [])
         if item.count > len(done):
             raise ValueError(
-                f"instruction {place} lets {item.queue} wait for {item.count} instructions of {item.on}, "
-                f"but {len(done)} precede it: the queue would stand still"
+                f"instruction {place} lets {item.queue} wait for {item.count} instructions of "
+                f"{item.on}, but {len(done)} precede it: the queue would stand still"
             )
         at = done[item.count - 1]
         here, everywhere = self.local[at].copy(), self.everywhere[at]
@@ -113,7 +118,7 @@ class _Clocks:
             np.maximum(mine_everywhere, everywhere),
         )
 
-    def issue(self, place: int, item: Instruction) -> None:
+    def issue(self, place: int, item: Isa) -> None:
         """The next instruction of a queue."""
         here, everywhere = self._now(item.engine)
         queue = self._queues.setdefault(item.engine, [])
@@ -140,32 +145,31 @@ class _Clocks:
 _MOST_ENGINES = 16
 
 
-def _unordered(accesses: list[_Access], clocks: _Clocks) -> Iterator[tuple[_Access, _Access]]:
-    """Pairs of one memory's accesses, earlier one first, that conflict and that no clock orders."""
+def _unordered(accesses: list[_Access], clocks: _Clocks) -> Iterator[_Pair]:
+    """Pairs of one memory's accesses that conflict and that no clock orders, by the later one."""
     shared = not accesses[0].touch.per_core and clocks.many_cores
     known = clocks.everywhere if shared else clocks.local
-    clock = np.stack([known[a.place] for a in accesses])
     place = np.array([a.place for a in accesses])
     start = np.array([a.touch.start for a in accesses])
     stop = np.array([a.touch.stop for a in accesses])
     written = np.array([a.written for a in accesses])
-    number = np.array([clocks.number[a.place] for a in accesses])
-    own = np.array([clocks.own[a.place] for a in accesses])
-    alone = np.array([clocks.cores[a.place] <= 1 for a in accesses]) | (not shared)
-    for column in np.unique(own):
-        rows = np.flatnonzero(own == column)  # this engine's accesses; their numbers grow
-        first = np.searchsorted(number[rows], clock[:, column], "right")
-        last = np.searchsorted(place[rows], place, "left")
-        for i in np.flatnonzero(first < last):
-            other = rows[first[i] : last[i]]
-            near = (start[other] < stop[i]) & (stop[other] > start[i])
-            near &= written[other] | written[i]
-            if own[i] == column and alone[i]:
-                near &= ~alone[other]
-            touch = accesses[i].touch
-            for j in other[near]:
-                if accesses[j].touch.overlaps(touch):
-                    yield accesses[j], accesses[i]
+    number = np.array([clocks.number[p] for p in place.tolist()])
+    own = np.array([clocks.own[p] for p in place.tolist()])
+    clock = np.stack([known[p] for p in place.tolist()])
+    # A queue is in order on each core: only what different cores do can be out of order.
+    alone = np.array([not shared or clocks.cores[p] <= 1 for p in place.tolist()])
+    engines = [np.flatnonzero(own == column) for column in np.unique(own)]
+    first = [np.searchsorted(number[e], clock[:, own[e[0]]], "right") for e in engines]
+    last = [np.searchsorted(place[e], place, "left") for e in engines]
+    for i in np.flatnonzero(np.any(np.less(first, last), axis=0)):
+        other = np.concatenate(
+            [e[f[i] : n[i]] for e, f, n in zip(engines, first, last, strict=True)]
+        )
+        near = (start[other] < stop[i]) & (stop[other] > start[i]) & (written[other] | written[i])
+        near &= (own[other] != own[i]) | ~(alone[other] & alone[i])
+        for j in np.sort(other[near]):
+            if accesses[j].touch.overlaps(accesses[i].touch):
+                yield _Pair(accesses[j], accesses[i])
 
 
 @dataclass(frozen=True)
@@ -173,20 +177,19 @@ class _Pair:
     first: _Access
     second: _Access
 
-    def hazard(self, decoded: Sequence[Any], origins: Sequence[str]) -> Hazard:
+    def hazard(self, decoded: Sequence[Isa], origins: Sequence[str]) -> Hazard:
         one, two = self.first, self.second
         kind: Kind = ("WAW" if two.written else "RAW") if one.written else "WAR"
         first = f"{one.place} ({decoded[one.place].mnemonic}, {origins[one.place]})"
         second = f"{two.place} ({decoded[two.place].mnemonic}, {origins[two.place]})"
-        low, high = (
-            max(one.touch.start, two.touch.start),
-            min(one.touch.stop, two.touch.stop),
-        )
+        memory = one.touch.memory
+        low = max(one.touch.start, two.touch.start)
+        high = min(one.touch.stop, two.touch.stop)
         text = (
-            f"{kind}: instruction {first} {_verb(one)} and instruction {second} {_verb(two)} {one.touch.memory} "
-            f"bytes in [{low:#x}, {high:#x}), and nothing orders them"
+            f"{kind}: instruction {first} {_verb(one)} and instruction {second} {_verb(two)} "
+            f"{memory} bytes in [{low:#x}, {high:#x}), and nothing orders them"
         )
-        return Hazard(kind, one.place, two.place, one.touch.memory, text)
+        return Hazard(kind, one.place, two.place, memory, text)
 
 
 def _verb(access: _Access) -> str:

@@ -1,8 +1,8 @@
 """Traces: a simulated run as JSON that Perfetto (ui.perfetto.dev) and chrome://tracing load.
 
-A process for each die, in it a track for each core and engine; engines that exist once stand in a process of
-their own. A slice is an instruction, named by the ONNX nodes that it works for, or the time for which a wait held
-its queue. Format: "Trace Event Format", JSON object form (Google, 2016).
+A process for each die, in it a track for each core and engine; engines that exist once stand in a
+process of their own. A slice is an instruction, named by the ONNX nodes that it works for, or the
+time for which a wait held its queue. Format: "Trace Event Format", JSON object form (Google, 2016).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from kcompiler.machine.chip import Chip
+from kcompiler.machine.instruction import Isa
 from kcompiler.machine.program import KernelInfo, Program
 from kcompiler.machine.queues import is_wait
 from kcompiler.machine.simulator.time import Timing
@@ -29,16 +30,18 @@ def write_trace(
     target: Target,
     timing: Timing,
     cores: Literal["all"] | int = "all",
-    code: Sequence[Any] | None = None,
+    *,
+    code: Sequence[Isa] | None = None,
 ) -> None:
     """Write the trace of a run to a path or a text file; the same run gives the same bytes.
 
-    `cores`: all of them, or that many from core 0 on. As cores run in lock step, only the first of them carries
-    each instruction's text, cycles, bytes and kernel; on the others a slice has its place in the program.
+    `cores`: all of them, or that many from core 0 on. As cores run in lock step, only the first of
+    them carries each instruction's text, cycles, bytes and kernel; on the others a slice has its
+    place in the program.
     """
     if isinstance(file, str | Path):
         with Path(file).open("w", encoding="utf-8", newline="\n") as opened:
-            write_trace(opened, program, target, timing, cores, code)
+            write_trace(opened, program, target, timing, cores, code=code)
         return
     decoded = target.isa.decode_program(program.code) if code is None else code
     trace = _Trace(program, target.chip, timing, decoded, cores)
@@ -63,7 +66,7 @@ class _Track:
         return self.engine if self.core is None else f"core {self.core} {self.engine}"
 
     @property
-    def active(self) -> str:
+    def begin(self) -> str:
         """The beginning that its slices have in common."""
         return f'{{"ph": "X", "pid": {self.process}, "tid": {self.thread}, '
 
@@ -74,7 +77,7 @@ class _Trace:
         program: Program,
         chip: Chip,
         timing: Timing,
-        decoded: Sequence[Any],
+        decoded: Sequence[Isa],
         cores: Literal["all"] | int,
     ) -> None:
         self.chip, self.timing, self.decoded = chip, timing, decoded
@@ -96,19 +99,25 @@ class _Trace:
 
     def slices(self) -> Iterator[str]:
         """A line for each slice, in program order."""
-        scale = _PICOSECONDS / self.timing.clock
         for place, item in enumerate(self.decoded):
-            start = round(float(self.timing.start[place]) * scale)
-            length = round(float(self.timing.end[place]) * scale) - start
-            waits = is_wait(item)
-            if waits and length == 0:
+            if is_wait(item):
+                tracks = self.tracks[item.queue]
+            else:
+                tracks = self.tracks[item.engine][: max(1, item.active_cores())]
+            start, length = self._when(place)
+            if is_wait(item) and length == 0:
                 continue
-            when = f'"ts": {_micro(start)}, "dur": {_micro(length)}, '
-            tracks = self.tracks[item.queue if waits else item.engine]
-            active = len(tracks) if waits else max(1, item.active_cores())
-            for index, track in enumerate(tracks[:active]):
-                detail = self._detail(place) if index == 0 else {"place": place}
-                yield track.active + when + self._label(place) + f'"args": {json.dumps(detail)}}}'
+            common = f'"ts": {_micro(start)}, "dur": {_micro(length)}, {self._label(place)}"args": '
+            yield f"{tracks[0].begin}{common}{json.dumps(self._detail(place))}}}"
+            common += f'{{"place": {place}}}}}'
+            for track in tracks[1:]:
+                yield track.begin + common
+
+    def _when(self, place: int) -> tuple[int, int]:
+        """Start and length in picoseconds; rounded so that neighbours still touch."""
+        scale = _PICOSECONDS / self.timing.clock
+        start = round(float(self.timing.start[place]) * scale)
+        return start, round(float(self.timing.end[place]) * scale) - start
 
     def _label(self, place: int) -> str:
         item = self.decoded[place]
@@ -130,12 +139,11 @@ class _Trace:
         }
 
     def _tracks(self) -> dict[str, list[_Track]]:
-        """Engine -> its tracks: one for each core, or a single one where no instruction uses a core."""
-        engines = {item.engine: False for item in self.decoded if not is_wait(item)}
-        engines |= {item.queue: False for item in self.decoded if is_wait(item)}
+        """The tracks of each engine: one a core, or a single one where no core takes part."""
+        engines = {item.queue: False for item in self.decoded if is_wait(item)}
         for item in self.decoded:
             if not is_wait(item):
-                engines[item.engine] |= item.active_cores() > 0
+                engines[item.engine] = engines.get(item.engine, False) or item.active_cores() > 0
         per_die = -(-self.chip.cores.value // self.dies)
         found: dict[str, list[_Track]] = {}
         for position, (engine, on_cores) in enumerate(sorted(engines.items())):

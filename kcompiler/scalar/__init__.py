@@ -20,7 +20,7 @@ from kcompiler.scalar.erf import erf
 __all__ = ["FUNCTIONS", "ScalarFunction", "apply", "convert", "highest", "lowest", "working_dtype"]
 
 Domain = Literal["number", "signed", "float", "integer", "bool", "any"]
-Relative = Literal["result", "operand"]
+Relative = Literal["result", "operand", "unit"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class ScalarFunction:
     `compute` takes arrays of the compute type and returns the same type, or bool for a predicate.
     `error` bounds how far the exact result moves when operands are off by given absolute errors.
     `ulps` bounds the rounding error of a correct implementation, in units in the last place of the
-    magnitude that `relative` names: the result, or the first operand for functions of the form
-    x * g(x), whose published formulas cancel for negative x. `domain` is the kind of element types
-    that it takes.
+    magnitude that `relative` names: the result; the first operand for functions x * g(x), whose
+    published formulas cancel for negative x; or 1 for sigmoid, which chips and libraries make from
+    tanh. `domain` is the kind of element types that it takes.
     """
 
     name: str
@@ -155,7 +155,15 @@ _TRANSCENDENTAL = _table(
     ),
     _transcendental("erf", erf, "the error function"),
     _transcendental("tanh", np.tanh, "hyperbolic tangent"),
-    _transcendental("sigmoid", compute.sigmoid, "1 / (1 + exp(-x))"),
+    ScalarFunction(
+        "sigmoid",
+        1,
+        compute.sigmoid,
+        error.monotone(compute.sigmoid),
+        "1 / (1 + exp(-x))",
+        ulps=1,
+        relative="unit",
+    ),
     _transcendental("softplus", compute.softplus, "log(1 + exp(x))"),
     _transcendental("softsign", compute.softsign, "x / (1 + |x|)"),
     # Slopes: the extreme of each derivative, rounded up; a property test looks for a steeper one.

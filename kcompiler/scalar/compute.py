@@ -17,7 +17,7 @@ def div(x: Array, y: Array) -> Array:
         return np.asarray(x / y)
     quotient = np.floor_divide(x, y)
     inexact = quotient * y != x
-    return np.where(y == 0, 0, quotient + (inexact & ((x < 0) != (y < 0)))).astype(x.dtype)
+    return np.asarray(np.where(y == 0, 0, quotient + (inexact & ((x < 0) != (y < 0)))), x.dtype)
 
 
 def power(x: Array, y: Array) -> Array:
@@ -27,7 +27,7 @@ def power(x: Array, y: Array) -> Array:
     magnitude = np.power(x, np.maximum(y, 0))
     sign = np.where(y % 2 == 0, 1, x)
     small = np.where(np.abs(x) == 1, sign, 0)
-    return np.where(y < 0, small, magnitude).astype(x.dtype)
+    return np.asarray(np.where(y < 0, small, magnitude), x.dtype)
 
 
 def where(condition: Array, x: Array, y: Array) -> Array:

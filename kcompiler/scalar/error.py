@@ -78,12 +78,16 @@ def remainder(values: Values, errors: Values) -> Array:
     """For mod and fmod: linear while the quotient stays the same, else off by up to the divisor."""
     (x, y), (ex, ey) = values, errors
     corners = [(x + i * ex) / (y + j * ey) for i in (-1, 1) for j in (-1, 1)]
-    quotients = [np.floor(c) for c in corners] + [np.ceil(c) for c in corners]
-    low, high = np.minimum.reduce(quotients), np.maximum.reduce(quotients)
-    steady = (high - low <= 1) & (np.abs(y) > ey)
-    moved = np.where(steady, ex + product(np.maximum(np.abs(low), np.abs(high)), ey), np.inf)
-    jump = np.where(np.abs(y) > ey, np.abs(x) * 0 + 2 * (np.abs(y) + ey), np.inf)
+    whole = np.isfinite(y) & (np.abs(y) > ey)
+    steady = whole & _equal(np.floor, corners) & _equal(np.ceil, corners)
+    moved = np.where(steady, ex + product(np.ceil(np.abs(corners[0])), ey), np.inf)
+    jump = np.where(whole, 2 * (np.abs(y) + ey), np.inf)
     return np.where((ex == 0) & (ey == 0), 0.0, np.minimum(moved, jump))
+
+
+def _equal(function: Callable[[Array], Array], points: Values) -> Array:
+    first = function(points[0])
+    return np.asarray(np.logical_and.reduce([function(p) == first for p in points]))
 
 
 def raised(values: Values, errors: Values) -> Array:

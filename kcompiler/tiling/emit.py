@@ -122,7 +122,9 @@ class _Section:
         return tuple(r.length(self.point) for r in ranges)
 
     def _alloc(self, buffer: Buffer) -> Alloc:
-        return Alloc(self._name(buffer.name), buffer.operand.dtype, self._shape(buffer.ranges), self.memory)
+        return Alloc(
+            self._name(buffer.name), buffer.operand.dtype, self._shape(buffer.ranges), self.memory
+        )
 
     def _outer(self, buffer: Buffer) -> Box:
         """The box of the operand that a buffer holds."""
@@ -151,7 +153,9 @@ class _Section:
         axes = tuple(replace(a, extent=lengths[a.name]) for a in stage.nest.axes)
         reads = tuple(self._read(stage, r, lengths) for r in range(len(stage.reads)))
         index = self._index(stage, stage.nest.write, self.fp.buffer(stage.write))
-        return replace(stage.nest, axes=axes, reads=reads, write=Access(self._name(stage.write), index))
+        return replace(
+            stage.nest, axes=axes, reads=reads, write=Access(self._name(stage.write), index)
+        )
 
     def _read(self, stage: Stage, number: int, lengths: Mapping[str, int]) -> Access:
         access = stage.nest.reads[number]

@@ -22,6 +22,8 @@ FEW_AXES = 4
 """Up to so many loops all orders are tried; beyond, every axis outermost and every axis innermost."""
 TILE_PENALTY = 1e-5
 """Relative cost of one more tile: programs are unrolled, so 2,000 tiles must save 2 % of the time."""
+ISSUE = 4
+"""Cycles that every tile costs at least: the issue of a load, a product, an epilogue and a store."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,26 @@ class Loops:
 def scratchpad_bytes(schedule: Schedule, rooms: Sequence[Room], points: Space) -> Values:
     """Bytes of all buffers, doubled ones twice."""
     loops = Loops(schedule, points)
-    return sum(
-        (r.nbytes * (1 + loops.doubled(r)) for r in rooms),
-        start=np.zeros(points.size, dtype=np.int64),
-    )
+    return stacked(rooms, [1 + loops.doubled(r) for r in rooms], points)
+
+
+def single_bytes(rooms: Sequence[Room], points: Space) -> Values:
+    """Bytes of all buffers when none is doubled: the least that any schedule needs."""
+    return stacked(rooms, [1] * len(rooms), points)
+
+
+def stacked(rooms: Sequence[Room], copies: Sequence[Values | int], points: Space) -> Values:
+    """Bytes of buffers; those of different reduction loops are never there together."""
+    always: Values = np.zeros(points.size, dtype=np.int64)
+    inside: dict[str, Values] = {}
+    for room, count in zip(rooms, copies, strict=True):
+        nbytes = room.nbytes * count
+        if room.reduction is not None:
+            looped = points.trips[room.reduction] > 1
+            _add(inside, room.reduction, np.where(looped, nbytes, 0))
+            nbytes = np.where(looped, 0, nbytes)
+        always = always + nbytes
+    return always + np.max(list(inside.values()), axis=0) if inside else always
 
 
 def evaluate(

@@ -9,7 +9,7 @@ import numpy as np
 from kcompiler.errors import CapacityError
 from kcompiler.graph.types import dtype_name
 from kcompiler.kernel.nest import Region
-from kcompiler.tiling.evaluate import Loops
+from kcompiler.tiling.evaluate import Loops, scratchpad_bytes, single_bytes
 from kcompiler.tiling.measure import Room, rooms
 from kcompiler.tiling.plan import AxisPlan, Cost, Plan, SectionPlan
 from kcompiler.tiling.search import (
@@ -18,7 +18,6 @@ from kcompiler.tiling.search import (
     Search,
     best_of,
     output_dimensions,
-    smallest_bytes,
 )
 from kcompiler.tiling.space import space
 from kcompiler.tiling.variants import Variant, sections, unrepeated, variants
@@ -67,20 +66,24 @@ def plan_of(choices: Sequence[Choice], search: Search) -> Plan:
 
 def section_plan(choice: Choice) -> SectionPlan:
     """One candidate under one schedule."""
-    fp, points = choice.field.variant.footprint, choice.field.points
+    fp = choice.field.variant.footprint
     one = choice.field.take(np.array([choice.position]))
     loops = Loops(choice.schedule, one.points)
-    buffers = tuple(
-        (r.name, int(r.nbytes[0]), 1 + int(loops.doubled(r)[0])) for r in one.rooms
-    )
+    buffers = tuple((r.name, int(r.nbytes[0]), 1 + int(loops.doubled(r)[0])) for r in one.rooms)
     dimensions = output_dimensions(choice.field.variant)
     axes = tuple(
         AxisPlan(
-            axis, extent, *(int(v[axis][choice.position]) for v in points.tables), dimensions.get(axis)
+            axis,
+            extent,
+            int(one.points.cores[axis][0]),
+            int(one.points.tile[axis][0]),
+            int(one.points.trips[axis][0]),
+            dimensions.get(axis),
         )
         for axis, extent in (*fp.axes.items(), *fp.reductions.items())
     )
-    return SectionPlan(fp, axes, choice.schedule, buffers)
+    used = int(scratchpad_bytes(choice.schedule, one.rooms, one.points)[0])
+    return SectionPlan(fp, axes, choice.schedule, buffers, used)
 
 
 def too_large(candidates: Sequence[Variant], search: Search) -> CapacityError:
@@ -100,7 +103,7 @@ def too_large(candidates: Sequence[Variant], search: Search) -> CapacityError:
 def _smallest(variant: Variant, search: Search) -> tuple[int, Variant, list[Room], int]:
     points = space(variant.footprint, variant.region, search.chip)
     buffers = rooms(variant.footprint, points, search.chip)
-    total = smallest_bytes(buffers, points)
+    total = single_bytes(buffers, points)
     at = int(np.argmin(total))
     return int(total[at]), variant, buffers, at
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from kcompiler.kernel.footprint import Buffer, Footprint, Range, Stage, is_origin, value
+from kcompiler.kernel.footprint import Buffer, Footprint, Range, Stage, is_origin, last, value
 from kcompiler.kernel.nest import Nest, Operand
 from kcompiler.machine import cost
 from kcompiler.machine.chip import Chip
@@ -96,9 +96,7 @@ def nest_cycles(
     vector = np.asarray(_vector_cycles(nest, extents, dtypes, chip))
     if not nest.is_contraction:
         return np.zeros_like(vector), vector
-    batch, m, n, k = (
-        prod((extents[a] for a in axes), start=1) for axes in contraction_axes(nest)
-    )
+    batch, m, n, k = (prod((extents[a] for a in axes), start=1) for axes in contraction_axes(nest))
     engine = chip.matrix
     each = cost.contraction_cycles(m, k, n, engine, dtypes[0], swap=swap)
     matrix = np.asarray(engine.startup.value + batch * each)
@@ -231,6 +229,8 @@ def _clipped(r: Range, size: int, points: Space) -> Values:
 
 def _clipped_sum(r: Range, axis: str, size: int, points: Space) -> Values:
     """The sum over all tiles of an axis of a range's length inside [0, size)."""
+    if len(points.cuts) > 1 and all(n in {axis, last(axis)} for n in r.symbols):
+        return _clipped_sum(r, axis, size, points.alone(axis))[points.rows[axis]]
     tiles = points.cores[axis] * points.trips[axis]
     slope = r.low.coefficient(axis) * points.tile[axis] // r.step
     low = value(r.low, {n: v for n, v in points.point.items() if not is_origin(n)})

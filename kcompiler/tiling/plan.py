@@ -39,15 +39,11 @@ class SectionPlan:
     axes: tuple[AxisPlan, ...]
     schedule: Schedule
     buffers: tuple[tuple[str, int, int], ...]  # name, bytes, copies
+    used: int  # scratchpad bytes that they take together
 
     def axis(self, name: str) -> AxisPlan:
         """The plan of an axis."""
         return next(a for a in self.axes if a.axis == name)
-
-    @property
-    def used(self) -> int:
-        """Scratchpad bytes of all buffers."""
-        return sum(nbytes * copies for _, nbytes, copies in self.buffers)
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,9 @@ class Plan:
         """Cores along each dimension of the output that is split: (dimension, cores), in order."""
         axes = (a for s in self.sections for a in s.axes)
         return tuple(
-            sorted({(a.dimension, a.cores) for a in axes if a.dimension is not None and a.cores > 1})
+            sorted(
+                {(a.dimension, a.cores) for a in axes if a.dimension is not None and a.cores > 1}
+            )
         )
 
     def __str__(self) -> str:

@@ -16,10 +16,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from kcompiler.kernel.nest import Region
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.cost import memory_cycles
 from kcompiler.tiling.evaluate import (
+    ISSUE,
     TILE_PENALTY,
     Costs,
     Schedule,
@@ -27,6 +27,7 @@ from kcompiler.tiling.evaluate import (
     evaluate,
     schedules,
     scratchpad_bytes,
+    single_bytes,
 )
 from kcompiler.tiling.measure import Item, Room, Values, items, rooms
 from kcompiler.tiling.plan import Cost
@@ -100,16 +101,11 @@ def make_field(variant: Variant, search: Search, common: Sequence[int] | None = 
     """The candidates of a variant that fit with single buffers."""
     points = space(variant.footprint, variant.region, search.chip, common=common)
     buffers = rooms(variant.footprint, points, search.chip)
-    fits = np.flatnonzero(smallest_bytes(buffers, points) <= search.capacity)
+    fits = np.flatnonzero(single_bytes(buffers, points) <= search.capacity)
     points, buffers = points.take(fits), [r.take(fits) for r in buffers]
     work = items(variant.footprint, points, search.chip, swap=search.swap)
     grid = np.zeros(points.size, dtype=np.int64) if common is None else grids(variant, points)
     return Field(variant, points, work, buffers, grid)
-
-
-def smallest_bytes(buffers: Sequence[Room], points: Space) -> Values:
-    """Bytes of single buffers."""
-    return sum((r.nbytes for r in buffers), start=np.zeros(points.size, dtype=np.int64))
 
 
 def output_dimensions(variant: Variant) -> dict[str, int]:
@@ -137,8 +133,9 @@ def improve(best: Best, candidates: Field, search: Search) -> None:
     promising = np.arange(len(order)) - first < PROMISING
     _exhaust(best, candidates.take(order[promising]), search)
     rest = order[~promising]
-    known = {g: c.cost.primary for g, c in best.items()}
-    limit = np.array([known.get(int(g), np.inf) for g in candidates.grid[rest]])
+    found, inverse = np.unique(candidates.grid[rest], return_inverse=True)
+    known = [best[int(g)].cost.primary if int(g) in best else np.inf for g in found]
+    limit = np.array(known)[inverse] if known else 0.0
     _exhaust(best, candidates.take(rest[bound[rest] <= limit]), search)
 
 
@@ -176,7 +173,7 @@ def feasible(candidates: Field, search: Search) -> Iterator[tuple[Schedule, Fiel
 
 def keys(costs: Costs, objective: Objective) -> tuple[Values, Values]:
     """What plans are compared by."""
-    cycles = costs.cycles * (1 + TILE_PENALTY * costs.tiles)
+    cycles = costs.cycles * (1 + TILE_PENALTY * costs.tiles) + ISSUE * costs.tiles
     return (cycles, costs.total) if objective == "cycles" else (costs.total, cycles)
 
 

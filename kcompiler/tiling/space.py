@@ -6,8 +6,10 @@ bandwidth of a memory: so a larger or faster memory only ever adds or cheapens p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,27 +37,44 @@ class Cut:
 
 @dataclass(frozen=True)
 class Space:
-    """Candidates: for each axis of `cuts`, arrays of equal length."""
+    """Candidates: for each axis of `cuts`, arrays of equal length.
 
-    cores: Mapping[str, Ints]
-    tile: Mapping[str, Ints]
-    trips: Mapping[str, Ints]
+    `rows` says which row of the axis's cut each candidate takes: what depends on one axis only is computed
+    once a row.
+    """
+
+    cuts: Mapping[str, Cut]
+    rows: Mapping[str, Ints]
     size: int
 
-    @property
+    @cached_property
+    def cores(self) -> Mapping[str, Ints]:
+        """Cores along each axis."""
+        return {a: cut.cores[self.rows[a]] for a, cut in self.cuts.items()}
+
+    @cached_property
+    def tile(self) -> Mapping[str, Ints]:
+        """Extent of a tile along each axis."""
+        return {a: cut.tile[self.rows[a]] for a, cut in self.cuts.items()}
+
+    @cached_property
+    def trips(self) -> Mapping[str, Ints]:
+        """Tiles along each axis for each core."""
+        return {a: cut.trips[self.rows[a]] for a, cut in self.cuts.items()}
+
+    @cached_property
     def point(self) -> dict[str, Ints]:
         """Tile extents less one, as `footprint.last` symbols."""
         return {last(axis): tile - 1 for axis, tile in self.tile.items()}
 
-    @property
-    def tables(self) -> tuple[Mapping[str, Ints], ...]:
-        """Cores, tile and trips, each by axis."""
-        return self.cores, self.tile, self.trips
-
     def take(self, chosen: Ints) -> Space:
         """The candidates at some positions."""
-        parts = ({a: v[chosen] for a, v in table.items()} for table in self.tables)
-        return Space(*parts, size=len(chosen))
+        return Space(self.cuts, {a: r[chosen] for a, r in self.rows.items()}, len(chosen))
+
+    def alone(self, axis: str) -> Space:
+        """The rows of one axis's cut as candidates; all other axes are left out."""
+        cut = self.cuts[axis]
+        return Space({axis: cut}, {axis: np.arange(len(cut.tile))}, len(cut.tile))
 
 
 def space(
@@ -63,19 +82,16 @@ def space(
 ) -> Space:
     """All candidates of a footprint. With `common`, core splits are those factors, for every axis alike."""
     exact = exact_axes(region) | exact_reductions(fp)
+    cores = chip.cores.value
+    shared = None if common is None else tuple(common)
     grains = (chip.matrix.rows.value, chip.matrix.columns.value, chip.vector.lanes.value)
     for coarseness in range(1, 7):
-        cuts = [
-            _cut(axis, extent, chip.cores.value, grains, coarseness, axis in exact, common)
-            for axis, extent in fp.axes.items()
-        ]
-        cuts += [
-            _cut(axis, extent, 1, grains, coarseness, axis in exact, None)
-            for axis, extent in fp.reductions.items()
-        ]
-        if _count(cuts, chip.cores.value) <= LIMIT:
+        rules = _Rules(cores, grains, coarseness, shared)
+        cuts = [rules.parallel(a, e, exact=a in exact) for a, e in fp.axes.items()]
+        cuts += [rules.cut(a, e, (1,), exact=a in exact) for a, e in fp.reductions.items()]
+        if _count(cuts, cores) <= LIMIT:
             break
-    return _product(_fewer(cuts, chip.cores.value), chip.cores.value)
+    return _product(_fewer(cuts, cores), cores)
 
 
 def exact_axes(region: Region) -> frozenset[str]:
@@ -85,8 +101,8 @@ def exact_axes(region: Region) -> frozenset[str]:
     for form, size in zip(nest.write.index, region.operand(nest.write.operand).shape, strict=True):
         for axis, coefficient in form.terms:
             extents = {a: 1 if a == axis else e for a, e in nest.extents.items()}
-            beyond = form.bounds(extents)[0] + coefficient * nest.extents[axis]
-            if 0 <= beyond < size:
+            nearest = form.bounds(extents)[0 if coefficient > 0 else 1]
+            if 0 <= nearest + coefficient * nest.extents[axis] < size:
                 found.add(axis)
     return frozenset(found)
 
@@ -116,44 +132,54 @@ def _zero_beyond(fp: Footprint, stage: Stage, axis: str) -> bool:
     return True
 
 
-def _cut(
-    axis: str,
-    extent: int,
-    cores: int,
-    grains: Iterable[int],
-    coarseness: int,
-    exact: bool,
-    common: Sequence[int] | None,
-) -> Cut:
-    splits = common or _splits(extent, cores)
-    found: set[tuple[int, int, int]] = set()
-    for split in splits:
-        for tile in _sizes(-(-extent // split), grains, coarseness):
-            count = -(-extent // tile)
-            trips = -(-count // split)
-            tight = common is not None or split == -(-count // trips)
-            whole = split * trips * tile == extent
-            if tight and (whole or not exact):
-                found.add((split, tile, trips))
-    if not found:
-        found.add((1, extent, 1))
-    table = np.array(sorted(found), dtype=np.int64).T
-    return Cut(axis, extent, table[0], table[1], table[2])
+@dataclass(frozen=True)
+class _Rules:
+    """What shapes the cuts: core count, engine shapes, ladder steps, common core splits."""
+
+    cores: int
+    grains: tuple[int, ...]
+    coarseness: int
+    common: tuple[int, ...] | None
+
+    def cut(self, axis: str, extent: int, splits: Iterable[int], *, exact: bool) -> Cut:
+        """All ways to cut an axis; tiles of an exact one never hang over its end."""
+        found: set[tuple[int, int, int]] = set()
+        for split in splits:
+            for tile in self._sizes(-(-extent // split), exact=exact):
+                count = -(-extent // tile)
+                trips = -(-count // split)
+                tight = self.common is not None or split == -(-count // trips)
+                whole = split * trips * tile == extent
+                if tight and (whole or not exact):
+                    found.add((split, tile, trips))
+        table = np.array(sorted(found or {(1, extent, 1)}), dtype=np.int64).T
+        return Cut(axis, extent, table[0], table[1], table[2])
+
+    def parallel(self, axis: str, extent: int, *, exact: bool) -> Cut:
+        """The ways to cut a parallel axis."""
+        return self.cut(axis, extent, self.common or _splits(extent, self.cores), exact=exact)
+
+    def _sizes(self, chunk: int, *, exact: bool) -> list[int]:
+        """Tile extents: whole, halves, powers of two, multiples of the engines' shapes; or divisors."""
+        if exact:
+            found = _divisors(chunk)
+            return sorted({*found[:: self.coarseness], chunk})
+        sizes = {chunk, 1}
+        for power in range(0, chunk.bit_length(), self.coarseness):
+            sizes |= {-(-chunk // 2**power), 2**power}
+            sizes |= {grain << power for grain in self.grains}
+        return sorted(size for size in sizes if 1 <= size <= chunk)
+
+
+def _divisors(number: int) -> list[int]:
+    low = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return sorted({*low, *(number // d for d in low)})
 
 
 def _splits(extent: int, cores: int) -> list[int]:
     """Numbers of cores for an axis: divisors of the core count, and the extent itself."""
-    divisors = {d for d in range(1, cores + 1) if cores % d == 0}
-    return sorted({d for d in divisors if d <= extent} | ({extent} if extent <= cores else set()))
-
-
-def _sizes(chunk: int, grains: Iterable[int], coarseness: int) -> list[int]:
-    """Tile extents: the whole, halves, powers of two, and multiples of the engines' shapes."""
-    found = {chunk, 1}
-    for power in range(0, chunk.bit_length(), coarseness):
-        found |= {-(-chunk // 2**power), 2**power}
-        found |= {grain << power for grain in grains}
-    return sorted(size for size in found if 1 <= size <= chunk)
+    own = {extent} if extent <= cores else set()
+    return sorted({d for d in _divisors(cores) if d <= extent} | own)
 
 
 def _count(cuts: Sequence[Cut], cores: int) -> int:
@@ -190,10 +216,5 @@ def _product(cuts: Sequence[Cut], cores: int) -> Space:
         left, right = np.nonzero(product <= cores)
         used = product[left, right]
         chosen = [c[left] for c in chosen] + [right]
-    parts = list(zip(cuts, chosen, strict=True))
-    return Space(
-        {c.axis: c.cores[i] for c, i in parts},
-        {c.axis: c.tile[i] for c, i in parts},
-        {c.axis: c.trips[i] for c, i in parts},
-        len(used),
-    )
+    rows = {cut.axis: index for cut, index in zip(cuts, chosen, strict=True)}
+    return Space({cut.axis: cut for cut in cuts}, rows, len(used))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from kcompiler.kernel.expr import Acc, Expr, Load, loads, substitute
 from kcompiler.kernel.footprint import Footprint, footprint
 from kcompiler.kernel.nest import Access, Affine, Nest, Operand, Region, row_major
+from kcompiler.tiling.inline import inlined
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,15 @@ def variants(section: Region) -> list[Variant]:
         wanted += [(split, frozenset(), contraction), (split, apart, contraction)]
     if everything != contraction:
         wanted.append((split, frozenset(), everything))
+    if everything and not any(n.is_contraction for n in section.nests):
+        again = accumulating(inlined(section))
+        wanted.append((again, frozenset(), _cuttable(again, only_contraction=False)))
     found: list[Variant] = []
-    for region, frozen, splits in wanted:
-        variant = Variant(region, footprint(region, frozen, splits))
-        if variant not in found:
-            found.append(variant)
+    for strided in (True, False):
+        for region, frozen, splits in wanted:
+            variant = Variant(region, footprint(region, frozen, splits, strided=strided))
+            if variant not in found:
+                found.append(variant)
     return found
 
 
@@ -117,9 +122,9 @@ def accumulating(region: Region) -> Region:
             nests.append(nest)
             continue
         name = f"acc{len(nests)}"
-        shape = tuple(a.extent for a in nest.parallel)
+        shape = tuple(a.extent for a in nest.parallel) or (1,)
         local = Operand(name, "local", nest.body.dtype, shape, row_major(shape))
-        identity = tuple(Affine.axis(a.name) for a in nest.parallel)
+        identity = tuple(Affine.axis(a.name) for a in nest.parallel) or (Affine(),)
         operands.append(local)
         nests += _halves(nest, Access(name, identity))
     return Region(tuple(operands), tuple(nests))

@@ -1,8 +1,8 @@
 """The ladder of checks that a compiled model climbs before anyone is told that it works.
 
 1. Hazards: nothing in the program's bytes may happen in two orders.
-2. Kernels: each one's result, from the inputs that the simulator has when it starts, lies inside an error
-   bound computed from those inputs (integers: bit for bit).
+2. Kernels: each one's result, from the inputs that the simulator has when it starts, lies inside
+   an error bound computed from those inputs (integers: bit for bit).
 3. The model: its outputs beside those of onnxruntime in float32.
 
 The first rung that breaks names the place: the kernel, the element, the tile and the instruction.

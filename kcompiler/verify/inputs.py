@@ -1,4 +1,4 @@
-"""Inputs for a verification that nobody gave inputs for: the same ones each time, of a sensible range."""
+"""Inputs for a verification without any: the same ones each time, of a sensible range."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _BYTES = ("int8", "uint8")
 def sample_inputs(graph: Graph, given: Mapping[str, Array] | None = None) -> dict[str, Array]:
     """Every input of a graph: what is given, and data for the rest.
 
-    Floats are standard normal; masks and booleans are ones; integers that look something up in a table stay
-    inside it, other bytes take their whole range, other integers are 0 or 1.
+    Floats are standard normal; masks and booleans are ones; integers that look something up in a
+    table stay inside it, other bytes take their whole range, other integers are 0 or 1.
     """
     given = given or {}
     return dict(given) | {

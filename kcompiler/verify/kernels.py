@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -12,13 +12,20 @@ from kcompiler.errors import IRError
 from kcompiler.graph.bounds import error_bound
 from kcompiler.graph.node import Array, Constant, Input, Op
 from kcompiler.graph.operators import Fused
-from kcompiler.verify.locate import Wrong, explain
+from kcompiler.machine.simulator.memories import MachineFault
+from kcompiler.verify.locate import Wrong, explain, unwritten
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kcompiler.graph.node import Graph
+    from kcompiler.kernel.statements import Kernel
     from kcompiler.machine.program import Binding, KernelInfo
     from kcompiler.machine.simulator.function import Simulation
     from kcompiler.verify.result import Failure
+
+
+Kernels: TypeAlias = "Callable[[NpuSegment], tuple[Kernel, ...]]"
 
 
 @dataclass
@@ -26,13 +33,16 @@ class KernelCheck:
     """Watches a run of all segments; after it, `failure` is the first kernel that is wrong."""
 
     compilation: Compilation
+    kernels: Kernels | None = None
     checked: int = 0
     failure: Failure | None = None
+    running: tuple[int, KernelInfo] | None = None
     _plans: dict[int, _Plan] = field(default_factory=dict)
     _operands: list[Array] = field(default_factory=list)
 
     def before(self, segment: int, machine: Simulation, kernel: KernelInfo) -> None:
         """Remember the kernel's operands: it may write over them."""
+        self.running = segment, kernel
         if self.failure is None:
             plan = self._plan(segment)
             self._operands = plan.operands(plan.fused(kernel), machine)
@@ -43,22 +53,27 @@ class KernelCheck:
             return
         fused = self._plan(segment).fused(kernel)
         expected = error_bound(fused, self._operands)
-        found = machine.get(kernel.output)
+        try:
+            found = machine.get(kernel.output)
+        except MachineFault:
+            self.failure = unwritten(segment, kernel, machine)
+            return
         bad = ~expected.contains(found)
         self.checked += 1
         if bad.any():
             element = tuple(map(int, np.unravel_index(int(bad.argmax()), bad.shape)))
             number = self._plan(segment).numbers[kernel.first]
-            wrong = Wrong(segment, number, kernel, element, found, expected)
-            at = self.compilation.segments[segment]
-            assert isinstance(at, NpuSegment)
-            self.failure = explain(wrong, at, machine)
+            wrong = Wrong(segment, kernel, element, found, expected)
+            tiled = None
+            if self.kernels is not None:
+                tiled = self.kernels(self._plan(segment).segment)[number]
+            self.failure = explain(wrong, tiled, machine)
 
     def _plan(self, segment: int) -> _Plan:
         if segment not in self._plans:
             found = self.compilation.segments[segment]
-            assert isinstance(found, NpuSegment)
-            assert found.graph is not None
+            if not isinstance(found, NpuSegment) or found.graph is None:
+                raise IRError("program", "a kernel that is checked has a graph")
             self._plans[segment] = _Plan(found, found.graph)
         return self._plans[segment]
 
@@ -68,6 +83,7 @@ class _Plan:
 
     def __init__(self, segment: NpuSegment, graph: Graph) -> None:
         program = segment.program
+        self.segment = segment
         self.nodes = [n for n in graph.nodes if isinstance(n, Fused)]
         if len(self.nodes) != len(program.kernels):
             counts = f"{len(program.kernels)} kernels for {len(self.nodes)} fused nodes"
@@ -96,4 +112,3 @@ class _Plan:
         if id(node) in self.bindings:
             return machine.get(self.bindings[id(node)])
         return node.evaluate(*(self._value(o, machine) for o in node.operands))
-

@@ -13,17 +13,18 @@ from kcompiler.graph.node import Array
 from kcompiler.graph.types import is_float
 from kcompiler.machine.hazards import hazards
 from kcompiler.machine.simulator.function import SimulationError
+from kcompiler.machine.simulator.memories import MachineFault
 from kcompiler.runtime import Executor, HostModel, check_feeds
 from kcompiler.verify.inputs import sample_inputs
-from kcompiler.verify.kernels import KernelCheck
+from kcompiler.verify.kernels import KernelCheck, Kernels
 from kcompiler.verify.result import Failure, OutputError, Verification
 
 if TYPE_CHECKING:
     from kcompiler.machine.target import Target
 
 LEAST_SQNR = {"f32": 60.0, "f16": 20.0, "bf16": 12.0}
-"""dB below which the outputs have little to do with the reference's. Loss of precision alone costs less in
-networks that work at all: one rounding to f16 leaves about 70 dB, to bf16 about 50 dB."""
+"""dB below which the outputs have little to do with the reference's. Loss of precision alone costs
+less in networks that work at all: one rounding to f16 leaves about 70 dB, to bf16 about 50 dB."""
 
 
 def verify(
@@ -31,28 +32,40 @@ def verify(
     target: Target,
     source: str | bytes,
     given: Mapping[str, Array] | None = None,
+    kernels: Kernels | None = None,
 ) -> Verification:
-    """Climb the ladder; `source` is the ONNX model, `given` are inputs to use instead of random ones.
+    """Climb the ladder; `source` is the ONNX model, `given` inputs take the place of random ones.
 
-    Raises `UsageError` for inputs that do not fit and for a compilation without graphs (read from a package).
+    `kernels` gives the tiled kernels of a segment, to tell a wrong kernel from a wrong lowering.
+
+    Raises `UsageError` for inputs that do not fit and for a compilation that was read from a
+    package, which has no graphs.
     """
     if compilation.graph is None:
         fix = "verify the model when you compile it"
         raise UsageError("a package holds no graph to verify against", fix=fix)
     feeds = sample_inputs(compilation.graph, given)
     check_feeds(compilation.inputs, feeds)
-    check = KernelCheck(compilation)
+    check = KernelCheck(compilation, kernels)
     failure = _hazards(compilation, target)
     results: dict[str, Array] = {}
     try:
         results = Executor(compilation, target, checked=True).run(feeds, check.before, check.after)
-    except SimulationError as error:
-        failure = failure or check.failure or Failure("kernels", str(error))
+    except (SimulationError, MachineFault) as error:
+        failure = failure or check.failure or _stopped(check, str(error))
     reference, expected = _reference(compilation, source, feeds)
     outputs = {n: compare(results[n], e) for n, e in expected.items() if n in results}
     failure = failure or check.failure or _model(compilation.precision, outputs, expected)
     generated = tuple(name for name in feeds if name not in (given or {}))
     return Verification(failure is None, reference, outputs, check.checked, generated, failure)
+
+
+def _stopped(check: KernelCheck, why: str) -> Failure:
+    """The simulator refused to go on."""
+    if check.running is None:
+        return Failure("kernels", why)
+    segment, kernel = check.running
+    return Failure("kernels", why, segment, kernel.name, kernel.origins)
 
 
 def _hazards(compilation: Compilation, target: Target) -> Failure | None:
@@ -107,8 +120,8 @@ def _model(
     for name, error in outputs.items():
         if error.nonfinite:
             text = (
-                f"output {name!r}: {error.nonfinite} of {error.elements} elements are infinite or NaN here "
-                "and not in the reference, or the other way round"
+                f"output {name!r}: {error.nonfinite} of {error.elements} elements are infinite or "
+                "NaN here and not in the reference, or the other way round"
             )
             return Failure("model", text)
         low = error.sqnr_db is not None and error.sqnr_db < least

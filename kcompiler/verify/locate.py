@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kcompiler.compilation import NpuSegment
 from kcompiler.graph.node import Array
 from kcompiler.machine.queues import is_wait
 from kcompiler.machine.touch import Touch
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kcompiler.graph.bounded import Bounded
+    from kcompiler.kernel.statements import Kernel
     from kcompiler.machine.program import KernelInfo
     from kcompiler.machine.simulator.boxes import CoreBox
     from kcompiler.machine.simulator.function import Simulation
@@ -24,30 +24,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A kernel (number `number` of its segment) whose result is outside its bound, first at `element`."""
+    """A kernel of a segment, whose result is outside its bound, first at `element`."""
 
     segment: int
-    number: int
     kernel: KernelInfo
     element: tuple[int, ...]
     found: Array
     expected: Bounded
 
 
-def explain(wrong: Wrong, segment: NpuSegment, machine: Simulation) -> Failure:
-    """The failure with its instruction and tile, and whether the kernel or the program is to blame."""
-    kernel, output = wrong.kernel, wrong.kernel.output
+def explain(wrong: Wrong, kernel: Kernel | None, machine: Simulation) -> Failure:
+    """The failure with its instruction and tile; `kernel` tells which level is to blame."""
+    output = wrong.kernel.output
     flat = int(np.ravel_multi_index(wrong.element, output.shape)) if output.shape else 0
     address = output.address + flat * output.dtype.itemsize
-    place, indices = writer(machine, kernel, address)
+    place, indices = writer(machine, wrong.kernel, address)
     tile = tile_of(machine.code[place], indices) if place >= 0 else ""
-    level = _level(wrong, segment, machine)
+    level = _level(wrong, kernel, machine)
     return Failure(
         rung="kernels",
         text=_text(wrong, machine, place, tile, level),
         segment=wrong.segment,
-        kernel=kernel.name,
-        origins=kernel.origins,
+        kernel=wrong.kernel.name,
+        origins=wrong.kernel.origins,
         element=wrong.element,
         instruction=place,
         tile=tile,
@@ -55,28 +54,42 @@ def explain(wrong: Wrong, segment: NpuSegment, machine: Simulation) -> Failure:
     )
 
 
+def unwritten(segment: int, kernel: KernelInfo, machine: Simulation) -> Failure:
+    """The failure of a kernel that leaves a part of its result as it was."""
+    output = kernel.output
+    written = machine.machine.stores[output.memory].written
+    element: tuple[int, ...] = ()
+    if written is not None:
+        part = written[0, output.address : output.address + output.nbytes]
+        holes = ~part.reshape(-1, output.dtype.itemsize).all(axis=1)
+        element = tuple(map(int, np.unravel_index(int(holes.argmax()), output.shape)))
+    text = f"kernel {kernel.name} writes nothing to element {list(element)} of {list(output.shape)}"
+    return Failure("kernels", text, segment, kernel.name, kernel.origins, element)
+
+
 def _text(wrong: Wrong, machine: Simulation, place: int, tile: str, level: str) -> str:
     at = wrong.element
     got, value, bound = wrong.found[at], wrong.expected.value[at], wrong.expected.error[at]
     expected = f"{value:.9g}" + (f" ± {bound:.2g}" if bound else "")
-    lines = [
-        f"kernel {wrong.kernel.name} computes {got:.9g} for element {list(at)} of "
-        f"{list(wrong.kernel.output.shape)}, expected is {expected}"
-    ]
+    shape = list(wrong.kernel.output.shape)
+    wrong_is = f"kernel {wrong.kernel.name} computes {got:.9g} for element {list(at)} of {shape}"
+    lines = [f"{wrong_is}, expected is {expected}"]
     if place < 0:
         lines.append("no instruction of the kernel writes this element")
     else:
         # Whole instructions can be long; the disassembly has them.
-        lines.append(f"instruction {place} ({machine.code[place].mnemonic}) writes it{tile and ', '}{tile}")
+        lines.append(
+            f"instruction {place} ({machine.code[place].mnemonic}) writes it{tile and ', '}{tile}"
+        )
     blame = {
-        "kernel": "the tiled kernel, run as written, is wrong too: the mistake is in fusing or tiling",
-        "program": "the tiled kernel, run as written, is right: the mistake is in lowering or placing",
+        "kernel": "the tiled kernel, run as written, is wrong too: fusing or tiling is at fault",
+        "program": "the tiled kernel, run as written, is right: lowering or placing is at fault",
     }
     return "\n".join([*lines, *([blame[level]] if level else [])])
 
 
 def writer(machine: Simulation, kernel: KernelInfo, address: int) -> tuple[int, tuple[int, ...]]:
-    """The last instruction of a kernel that writes a byte of its output's memory, and its indices there.
+    """The last instruction of a kernel that writes a byte of its output, and its indices there.
 
     (-1, ()) when there is none.
     """
@@ -110,7 +123,10 @@ def _search(touch: Touch, order: Sequence[int], rest: int) -> dict[int, int] | N
     low, high = _reach(touch, inner)
     # stride * i must be in (rest - high, rest - low]
     ends = sorted(((rest - low) / stride, (rest - high) / stride))
-    first, last = max(0, int(np.floor(ends[0])) - 1), min(mask.bit_length(), int(np.ceil(ends[1])) + 1)
+    first, last = (
+        max(0, int(np.floor(ends[0])) - 1),
+        min(mask.bit_length(), int(np.ceil(ends[1])) + 1),
+    )
     for index in range(first, last + 1):
         if mask >> index & 1:
             below = _search(touch, inner, rest - stride * index)
@@ -121,7 +137,10 @@ def _search(touch: Touch, order: Sequence[int], rest: int) -> dict[int, int] | N
 
 def _reach(touch: Touch, dims: Sequence[int]) -> tuple[int, int]:
     """Lowest and highest byte offset of some dimensions together, the run included."""
-    spans = [(s * ((m & -m).bit_length() - 1), s * (m.bit_length() - 1)) for s, m in (touch.dims[d] for d in dims)]
+    spans = [
+        (s * ((m & -m).bit_length() - 1), s * (m.bit_length() - 1))
+        for s, m in (touch.dims[d] for d in dims)
+    ]
     return sum(min(span) for span in spans), sum(max(span) for span in spans) + touch.run - 1
 
 
@@ -143,20 +162,20 @@ def tile_of(instruction: Any, indices: Sequence[int]) -> str:
         return ""
     core = int(inside.argmax())
     parts = (
-        f"{int(o[core])}:{int(o[core]) + d.box * d.step}" for o, d in zip(origins, box.dims, strict=True)
+        f"{int(o[core])}:{int(o[core]) + d.box * d.step}"
+        for o, d in zip(origins, box.dims, strict=True)
     )
     return f"tile [{', '.join(parts)}] of core {core}"
 
 
 def _level(
-    wrong: Wrong, segment: NpuSegment, machine: Simulation
+    wrong: Wrong, kernel: Kernel | None, machine: Simulation
 ) -> Literal["", "kernel", "program"]:
     """Which level is wrong; empty where the kernel is not at hand."""
     from kcompiler.kernel.interpreter import run_kernel
 
-    if not segment.kernels:
+    if kernel is None:
         return ""
-    kernel = segment.kernels[wrong.number]
     names = [o.name for o in kernel.operands if o.role in {"input", "constant"}]
     if len(names) != len(wrong.kernel.inputs):
         return ""

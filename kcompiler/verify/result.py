@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from kcompiler.errors import VerificationError
+from kcompiler.errors import REPORT, VerificationError
 
 Rung = Literal["hazards", "kernels", "model"]
 
 FIXES: dict[Rung, str] = {
-    "hazards": "this is a bug in kcompiler, not in your model: please report it and attach the model",
-    "kernels": "this is a bug in kcompiler, not in your model: please report it and attach the model",
+    "hazards": REPORT,
+    "kernels": REPORT,
     "model": "compile with --precision f32 to tell a loss of precision from an error of kcompiler",
 }
 
@@ -21,9 +21,9 @@ FIXES: dict[Rung, str] = {
 class OutputError:
     """How far an output is from the reference's, over the elements that are finite in both.
 
-    `sqnr_db` is the ratio of the reference's power to that of the error, in dB; None where the two are equal
-    (no error) and where the reference is zero. `nonfinite` counts elements that are infinite or NaN in one
-    and something else in the other.
+    `sqnr_db` is the ratio of the reference's power to that of the error, in dB; None where the two
+    are equal (no error) and where the reference is zero. `nonfinite` counts elements that are
+    infinite or NaN in one and something else in the other.
     """
 
     max_abs_err: float

@@ -31,7 +31,7 @@ from kcompiler.graph.operators import (
     Softsign,
     Tanh,
 )
-from kcompiler.pattern import Any, Number, Pattern, chain, node, one_of
+from kcompiler.pattern import Any, Number, Pattern, chain, close, node, one_of, splat
 from kcompiler.rewrite import Match, Rule
 from kcompiler.sample import number, tensor
 
@@ -41,55 +41,52 @@ ROOT_2_BY_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
 
 
+def _gated(gate: Pattern) -> Pattern:
+    """X * gate(x), and perhaps a number "k" among the factors."""
+    return one_of(chain(Mul, X, gate, Number(name="k")), chain(Mul, X, gate))
+
+
+def _times(x: Op, factor: float, match: Match) -> Op:
+    """X times a factor and the number "k" of the match; x itself when they cancel."""
+    k = splat(match["k"]) if "k" in match else None
+    total = factor * (1.0 if k is None else k)
+    return x if close(total, 1, x) else Mul(x, scalar(x, total))
+
+
 class GeluErf(Rule):
     """x * (1 + erf(x / sqrt(2))) is 2 * gelu(x); the usual factor 1/2 cancels with the 2.
 
     The factor is not part of the pattern, because it may have gone into weights already.
     """
 
-    pattern = chain(Mul, X, node(Add, node(Erf, node(Mul, X, Number(ROOT_HALF))), Number(1)))
+    pattern = _gated(node(Add, node(Erf, node(Mul, X, Number(ROOT_HALF))), Number(1)))
     exclusive = True
 
     def build(self, match: Match) -> Op:
-        return Mul(Gelu(match["x"]), scalar(match["x"], 2))
+        return _times(Gelu(match["x"]), 2, match)
 
     def example(self, rng: np.random.Generator) -> Op:
         x = tensor("x", 3, 4)
-        gate = Add(number(1), Erf(Mul(x, number(float(ROOT_HALF)))))
-        return Mul(x, gate) if rng.integers(2) else Mul(gate, x)
+        gate = Add(number(1), Erf(Mul(x, number(ROOT_HALF))))
+        half = Mul(number(0.5), gate)
+        return (Mul(x, gate), Mul(gate, x), Mul(x, half), Mul(Mul(x, number(0.5)), gate))[
+            rng.integers(4)
+        ]
 
 
 class GeluWithTanh(Rule):
     """x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x³))) is 2 * gelu(x) in its tanh form."""
 
-    pattern: Pattern = node(
-        Mul,
-        X,
-        node(
-            Add,
-            node(
-                Tanh,
-                one_of(
-                    node(
-                        Mul,
-                        node(Add, X, chain(Mul, Number(CUBIC), X, X, X)),
-                        Number(ROOT_2_BY_PI),
-                    ),
-                    chain(
-                        Mul,
-                        X,
-                        Number(ROOT_2_BY_PI),
-                        node(Add, chain(Mul, Number(CUBIC), X, X), Number(1)),
-                    ),
-                ),
-            ),
-            Number(1),
-        ),
+    _cubic = node(Add, X, chain(Mul, Number(CUBIC), X, X, X))
+    _factored = node(Add, chain(Mul, Number(CUBIC), X, X), Number(1))
+    _inner = one_of(
+        node(Mul, _cubic, Number(ROOT_2_BY_PI)), chain(Mul, X, Number(ROOT_2_BY_PI), _factored)
     )
+    pattern = _gated(node(Add, node(Tanh, _inner), Number(1)))
     exclusive = True
 
     def build(self, match: Match) -> Op:
-        return Mul(GeluTanh(match["x"]), scalar(match["x"], 2))
+        return _times(GeluTanh(match["x"]), 2, match)
 
     def example(self, rng: np.random.Generator) -> Op:
         x = tensor("x", 3, 4)
@@ -99,15 +96,14 @@ class GeluWithTanh(Rule):
             Mul(Add(Mul(cubic, Mul(x, Mul(x, x))), x), root),
             Mul(Mul(x, root), Add(number(1), Mul(Mul(x, cubic), x))),
         )[rng.integers(3)]
-        return Mul(x, Add(Tanh(inner), number(1)))
+        gate = Add(Tanh(inner), number(1))
+        return Mul(x, gate) if rng.integers(2) else Mul(Mul(gate, number(0.5)), x)
 
 
 class HardSwishClipped(Rule):
     """x * clip(x + 3, 0, 6) is 6 * hard_swish(x); the usual factor 1/6 cancels with the 6."""
 
-    pattern = node(
-        Mul,
-        X,
+    pattern = _gated(
         one_of(
             node(Min, node(Relu, node(Add, X, Number(3))), Number(6)),
             node(Relu, node(Min, node(Add, X, Number(3)), Number(6))),
@@ -117,13 +113,14 @@ class HardSwishClipped(Rule):
     exclusive = True
 
     def build(self, match: Match) -> Op:
-        return Mul(HardSwish(match["x"]), scalar(match["x"], 6))
+        return _times(HardSwish(match["x"]), 6, match)
 
     def example(self, rng: np.random.Generator) -> Op:
         x = tensor("x", 3, 4)
         moved, six, zero = Add(x, number(3)), number(6), number(0)
         gates = Min(Relu(moved), six), Relu(Min(six, moved)), Min(Max(zero, moved), six)
-        return Mul(gates[rng.integers(3)], x)
+        gate = gates[rng.integers(3)]
+        return Mul(gate, x) if rng.integers(2) else Mul(number(1 / 6), Mul(gate, x))
 
 
 class HardSwishGated(Rule):

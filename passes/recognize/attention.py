@@ -7,7 +7,7 @@ condition, keys may come transposed, and batch dimensions may be regrouped on th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,8 @@ from kcompiler.graph.operators import (
     Where,
 )
 from kcompiler.graph.types import BOOL, F32
-from kcompiler.pattern import Bindings, Failure, Pattern, node, splat
+from kcompiler.kernel.views import MOVEMENTS
+from kcompiler.pattern import Found, node, splat
 from kcompiler.rewrite import Match, Rule
 from kcompiler.sample import number, tensor
 
@@ -129,9 +130,7 @@ def _masked(under: Logits, mask: Op, op: Op) -> Logits:
     _need(under.shape in {(), op.shape}, "masks are added to logits of different shapes")
     _need(np.broadcast_shapes(mask.shape, op.shape) == op.shape, "the mask broadcasts the logits")
     _need(under.product.type.size == op.type.size, "the mask broadcasts the logits")
-    return replace(
-        under, masks=(*under.masks, mask), shape=op.shape, inner=(*under.inner, op)
-    )
+    return replace(under, masks=(*under.masks, mask), shape=op.shape, inner=(*under.inner, op))
 
 
 def _check_letters(parts: Parts) -> None:
@@ -172,33 +171,17 @@ def arranged(op: Op, letters: str, batch: str, extents: dict[str, int], matrix: 
     return broadcast(spread, [extents[c] for c in batch + matrix])
 
 
-@dataclass(frozen=True)
-class WrittenAttention(Pattern):
-    """The pattern of an attention, found by following its operands."""
-
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
-        try:
-            parts = parts_of(op)
-        except NotAttention as reason:
-            failure.note(depth, str(reason))
-            return
-        for consumed in (op, *parts.inner):
-            found = found.consume(consumed)
-        yield found
-
-    def may_start(self, kind: type[Op]) -> bool:
-        return kind is Contract
-
-    def __str__(self) -> str:
-        return "an attention"
+def _consumed(out: Op) -> tuple[Op, ...] | str:
+    try:
+        return parts_of(out).inner
+    except NotAttention as reason:
+        return str(reason)
 
 
 class AttentionWritten(Rule):
     """softmax(scale * q kᵀ + mask) v is an attention."""
 
-    pattern = WrittenAttention()
+    pattern = Found((Contract,), _consumed)
     exclusive = True
 
     def build(self, match: Match) -> Op:
@@ -247,7 +230,9 @@ def _example(rng: np.random.Generator) -> Op:
         logits = Add(tensor("m", *((6,), (4, 6), (2, 1, 1, 6))[rng.integers(3)]), logits)
     elif rng.integers(2):
         # Half of each row stays, so that no row is masked as a whole.
-        cond = Broadcast(reshape(Where(tensor("c", 4, 3, dtype=BOOL), *_switch()), (4, 3, 1)), (4, 3, 2))
+        cond = Broadcast(
+            reshape(Where(tensor("c", 4, 3, dtype=BOOL), *_switch()), (4, 3, 1)), (4, 3, 2)
+        )
         logits = Where(Reshape(cond, (4, 6)), logits, number(-3e38))
     weights = Softmax(logits, 3)
     if rng.integers(2):
@@ -261,7 +246,7 @@ def _switch() -> tuple[Op, Op]:
 
 
 class GroupedHeads(Rule):
-    """Queries that share keys and values: the shared ones are repeated by a stride of 0, not by a copy.
+    """Queries that share keys and values read them by a stride of 0 and not from a copy.
 
     A reshape that joins the repeated dimension with the heads would need the copy; regrouping the
     queries instead costs nothing.
@@ -290,7 +275,8 @@ class GroupedHeads(Rule):
 
     def example(self, rng: np.random.Generator) -> Op:
         k, v = (
-            Reshape(Broadcast(tensor(n, 2, 3, 1, 5, 4), (2, 3, 2, 5, 4)), (2, 6, 5, 4)) for n in "kv"
+            Reshape(Broadcast(tensor(n, 2, 3, 1, 5, 4), (2, 3, 2, 5, 4)), (2, 6, 5, 4))
+            for n in "kv"
         )
         q = tensor("q", 2, 6, 7, 4)
         mask = (None, tensor("m", 5), tensor("m", 1, 1, 7, 5), tensor("m", 2, 6, 7, 1))
@@ -314,4 +300,50 @@ def _regrouped(mask: Op, attention: Attention, batch: Sequence[int]) -> Op | Non
     return None
 
 
-RULES: tuple[Rule, ...] = (AttentionWritten(), GroupedHeads())
+class FactorIntoAttention(Rule):
+    """A factor on queries or keys, under reshapes and the like, is a factor of the scale."""
+
+    pattern = Found((Attention,), lambda op: _factor_path(op) or "no factor on queries or keys")
+    exclusive = True
+
+    def build(self, match: Match) -> Op:
+        old = match.node(Attention, "root")
+        *moves, product = _factor_path(old)
+        x, number_ = _factored(product)
+        for move in reversed(moves):
+            x = move.with_operands([x])
+        of_query = (moves or [product])[0] is old.q
+        q, k = (x, old.k) if of_query else (old.q, x)
+        return Attention(q, k, old.v, old.mask, old.scale * number_)
+
+    def example(self, rng: np.random.Generator) -> Op:
+        q, k, v = tensor("q", 2, 12), tensor("k", 2, 3, 4), tensor("v", 2, 3, 4)
+        if rng.integers(2):
+            return Attention(Reshape(Mul(number(0.5), q), (2, 3, 4)), k, v, None, 0.5)
+        return Attention(v, Mul(k, number(0.5)), v, None, 1.0)
+
+
+def _factor_path(op: Op) -> tuple[Op, ...]:
+    """The movements from queries or keys down to a product with a number, and that product."""
+    if not isinstance(op, Attention) or op.q is op.k:
+        return ()
+    for operand in (op.q, op.k):
+        path, here = list[Op](), operand
+        while isinstance(here, MOVEMENTS):
+            path.append(here)
+            here = here.operands[0]
+        if isinstance(here, Mul) and any(splat(o) is not None for o in here.operands):
+            return (*path, here)
+    return ()
+
+
+def _factored(product: Op) -> tuple[Op, float]:
+    """A product with a number: the other operand, and the number."""
+    for factor, rest in (product.operands, product.operands[::-1]):
+        value = splat(factor)
+        if value is not None and rest.type == product.type:
+            return rest, value
+    raise TypeError(f"no product with a number: {product!r}")
+
+
+RULES: tuple[Rule, ...] = (AttentionWritten(), GroupedHeads(), FactorIntoAttention())

@@ -16,13 +16,14 @@ from kcompiler.graph.operators import (
     Mul,
     Reciprocal,
     Reduce,
+    Relu,
     RmsNorm,
     Rsqrt,
     Softmax,
     Sqrt,
     Sub,
 )
-from kcompiler.pattern import Any, Const, Node, Number, Pattern, node, one_of, splat
+from kcompiler.pattern import Any, Const, Node, Number, Pattern, chain, node, one_of, splat
 from kcompiler.rewrite import Match, Rule
 from kcompiler.sample import number, tensor, weight
 
@@ -33,7 +34,7 @@ def _reduce(x: Pattern, function: str, name: str) -> Node:
     return node(Reduce, x, name=name, where=lambda op: op.attributes["function"] == function)
 
 
-def _mean(x: Pattern, name: str) -> Node:
+def _mean_of(x: Pattern, name: str) -> Node:
     return node(Mul, _reduce(x, "sum", name), Number(name=f"by_{name}"))
 
 
@@ -48,16 +49,16 @@ def _no_mean(match: Match, name: str) -> str | None:
 
 
 def _normalized(x: Pattern) -> Pattern:
-    """x / sqrt(mean(x²) + epsilon), where x is bound to "c"."""
+    """X / sqrt(mean(x²) + epsilon), where x is bound to "c"."""
     c = Any("c")
-    power = node(Add, _mean(node(Mul, c, c), "power"), Number(name="epsilon"))
+    power = node(Add, _mean_of(node(Mul, c, c), "power"), Number(name="epsilon"))
     return one_of(node(Mul, x, node(Rsqrt, power)), node(Div, x, node(Sqrt, power)))
 
 
 class LayerNormWritten(Rule):
     """(x - mean) / sqrt(variance + epsilon) is a layer norm."""
 
-    pattern = _normalized(node(Sub, X, _mean(X, "sum"), name="c"))
+    pattern = _normalized(node(Sub, X, _mean_of(X, "sum"), name="c"))
     exclusive = True
 
     def check(self, match: Match) -> str | None:
@@ -74,6 +75,37 @@ class LayerNormWritten(Rule):
         c = Sub(x, mean(x, axes))
         power = Add(mean(Mul(c, c), axes), number(1e-5))
         return Mul(Rsqrt(power), c) if rng.integers(2) else Div(c, Sqrt(power))
+
+
+class LayerNormOfSquares(Rule):
+    """A layer norm with the variance max(mean(x²) - mean(x)², 0); its scale may come early."""
+
+    _centred = node(Sub, X, node(Mul, _reduce(X, "sum", "sum"), Number(name="by_sum"), name="mean"))
+    _mean = Any("mean")
+    _squares = node(Sub, _mean_of(node(Mul, X, X), "power"), node(Mul, _mean, _mean))
+    _root = node(Rsqrt, node(Add, one_of(node(Relu, _squares), _squares), Number(name="epsilon")))
+    pattern = one_of(chain(Mul, _centred, _root, Const("scale")), chain(Mul, _centred, _root))
+    exclusive = True
+
+    def check(self, match: Match) -> str | None:
+        if match.node(Reduce, "sum").axes != match.node(Reduce, "power").axes:
+            return "mean and variance are over different axes"
+        if match["x"].type != match.root.type:
+            return "the scale broadcasts x"
+        return _no_mean(match, "sum") or _no_mean(match, "power")
+
+    def build(self, match: Match) -> Op:
+        axes, scale = match.node(Reduce, "sum").axes, match.bindings.get("scale")
+        return LayerNorm(match["x"], scale, None, axes, splat(match["epsilon"]) or 0.0)
+
+    def example(self, rng: np.random.Generator) -> Op:
+        x = tensor("x", 2, 3, 8)
+        middle = mean(x, (2,))
+        variance: Op = Sub(mean(Mul(x, x), (2,)), Mul(middle, middle))
+        variance = Relu(variance) if rng.integers(2) else variance
+        root: Op = Rsqrt(Add(variance, number(1e-3)))
+        root = Mul(root, weight(rng, 8)) if rng.integers(2) else root
+        return Mul(Sub(x, middle), root)
 
 
 class RmsNormWritten(Rule):
@@ -100,7 +132,7 @@ class RmsNormWritten(Rule):
 class RmsNormOfCentred(Rule):
     """An RMS norm of x - mean(x) is a layer norm of x."""
 
-    pattern = node(RmsNorm, node(Sub, X, _mean(X, "sum")), name="norm")
+    pattern = node(RmsNorm, node(Sub, X, _mean_of(X, "sum")), name="norm")
     exclusive = True
 
     def check(self, match: Match) -> str | None:
@@ -136,7 +168,11 @@ class NormScale(Rule):
 
     def example(self, rng: np.random.Generator) -> Op:
         x = tensor("x", 2, 3, 8)
-        norm = RmsNorm(x, None, (2,), 1e-5) if rng.integers(2) else LayerNorm(x, None, None, (1,), 1e-5)
+        norm = (
+            RmsNorm(x, None, (2,), 1e-5)
+            if rng.integers(2)
+            else LayerNorm(x, None, None, (1,), 1e-5)
+        )
         return Mul(weight(rng, 3, 1) if rng.integers(2) else weight(rng, 8), norm)
 
 
@@ -187,11 +223,32 @@ class SoftmaxWritten(Rule):
         return Div(power, total) if rng.integers(2) else Mul(Reciprocal(total), power)
 
 
+class SoftmaxShifted(Rule):
+    """A softmax does not change when the maximum along its axis is taken off."""
+
+    pattern = node(Softmax, node(Sub, X, _reduce(X, "max", "max")), name="softmax")
+    exclusive = True
+
+    def check(self, match: Match) -> str | None:
+        axis = match.node(Softmax, "softmax").axis
+        return None if match.node(Reduce, "max").axes == (axis,) else "the axes differ"
+
+    def build(self, match: Match) -> Op:
+        return Softmax(match["x"], match.node(Softmax, "softmax").axis)
+
+    def example(self, rng: np.random.Generator) -> Op:
+        del rng
+        x = tensor("x", 2, 3, 4)
+        return Softmax(Sub(x, Reduce(x, "max", (1,))), 1)
+
+
 RULES: tuple[Rule, ...] = (
     LayerNormWritten(),
+    LayerNormOfSquares(),
     RmsNormWritten(),
     RmsNormOfCentred(),
     NormScale(),
     NormBias(),
     SoftmaxWritten(),
+    SoftmaxShifted(),
 )

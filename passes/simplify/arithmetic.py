@@ -32,7 +32,7 @@ X = Any("x")
 
 
 class Neutral(Rule):
-    """x+0, x-0, x*1, x/1 and x to the power 1 are x."""
+    """x+0, x-0, x*1, x/1, x to the power 1, max(x, -inf) and min(x, inf) are x."""
 
     pattern = one_of(
         node(Add, X, Number(0)),
@@ -40,6 +40,8 @@ class Neutral(Rule):
         node(Mul, X, Number(1)),
         node(Div, X, Number(1)),
         node(Pow, X, Number(1)),
+        node(Max, X, Number(-np.inf)),
+        node(Min, X, Number(np.inf)),
     )
     exact = True
 
@@ -50,8 +52,10 @@ class Neutral(Rule):
         return match["x"]
 
     def example(self, rng: np.random.Generator) -> Op:
-        kind, value = [(Add, 0), (Sub, 0), (Mul, 1), (Div, 1), (Pow, 1)][rng.integers(5)]
         x = tensor("x", 3, 4)
+        if rng.integers(2):
+            return Max(number(-np.inf), x) if rng.integers(2) else Min(x, number(np.inf))
+        kind, value = [(Add, 0), (Sub, 0), (Mul, 1), (Div, 1), (Pow, 1)][rng.integers(5)]
         return kind(x, constant(np.full((1, 4), value), x.dtype))
 
 
@@ -104,6 +108,8 @@ class MergeConstants(Rule):
     """(x + a) + b is x + (a + b); so for products, maxima and minima."""
 
     pattern = one_of(*(node(k, node(k, X, Const("a")), Const("b")) for k in (Add, Mul, Max, Min)))
+    # x + 3 beside x may be part of a hard swish: x must not be taken apart for it.
+    exclusive = True
 
     def check(self, match: Match) -> str | None:
         a, b = match["a"], match["b"]
@@ -126,6 +132,29 @@ class MergeConstants(Rule):
 def _merged(match: Match) -> Constant:
     pair = match.root.with_operands((match["a"], match["b"]))
     return Constant(pair.evaluate(match.node(Constant, "a").value, match.node(Constant, "b").value))
+
+
+class FactorOutwards(Rule):
+    """x * (y * c) is (x * y) * c for a number c, which then meets other numbers and weights."""
+
+    pattern = node(Mul, X, node(Mul, Any("y"), Number(name="c"), name="inner"))
+    exclusive = True
+
+    def check(self, match: Match) -> str | None:
+        if match["y"].type != match.root.type or splat(match["x"]) is not None:
+            return "the factor would be applied to more elements"
+        if match.root.dtype.itemsize < F32.itemsize and is_float(match.root.dtype):
+            return "the product without the factor might overflow"
+        return None
+
+    def build(self, match: Match) -> Op:
+        return Mul(Mul(match["x"], match["y"]), match["c"])
+
+    def example(self, rng: np.random.Generator) -> Op:
+        x, y = tensor("x", 4), tensor("y", 3, 4)
+        return (
+            Mul(x, Mul(y, number(rng.uniform()))) if rng.integers(2) else Mul(Mul(number(3), y), x)
+        )
 
 
 class SmallPower(Rule):
@@ -205,7 +234,7 @@ class OneOver(Rule):
         return Reciprocal(match["x"])
 
     def example(self, rng: np.random.Generator) -> Op:
-        return Div(number(1), tensor("x", 3, 4))
+        return Div(number(1), tensor("x", int(rng.integers(1, 4)), 4))
 
 
 class MaxZero(Rule):
@@ -292,6 +321,7 @@ RULES: tuple[Rule, ...] = (
     SubtractConstant(),
     DivideByConstant(),
     MergeConstants(),
+    FactorOutwards(),
     SmallPower(),
     ReciprocalRoot(),
     DivideByRoot(),

@@ -8,7 +8,7 @@ import numpy as np
 
 from kcompiler.graph.build import constant
 from kcompiler.graph.node import Array, Constant, Op
-from kcompiler.graph.operators import Add, Contract, Conv, Mul
+from kcompiler.graph.operators import Add, Contract, Conv, Mul, Reduce, Window
 from kcompiler.graph.types import F32, compute_dtype, is_float
 from kcompiler.pattern import Any, Const, Pattern, node, one_of
 from kcompiler.rewrite import Match, Rule
@@ -71,6 +71,8 @@ class FactorBeforeWeights(Rule):
     def check(self, match: Match) -> str | None:
         if match["x"].type != match["scaled"].type:
             return "the factor broadcasts the input"
+        if isinstance(match["x"], Reduce | Window):
+            return "the factor of a mean keeps it in the range of narrow types"
         if not is_float(match["w"].dtype):
             return "integer weights have no room for a factor"
         factor = _for_operand(match)

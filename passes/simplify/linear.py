@@ -16,8 +16,9 @@ X = Any("x")
 
 
 class PadInside(Rule):
-    """Zeros around the input of a convolution or a window sum, and values below all around that of a
-    window maximum, are its own padding.
+    """Padding before a convolution or a window becomes its own.
+
+    The value must be what the operator pads with: 0, or below all values for a maximum.
     """
 
     pattern = one_of(

@@ -17,7 +17,7 @@ from kcompiler.graph.operators import (
     Transpose,
 )
 from kcompiler.kernel.views import reshaped
-from kcompiler.pattern import node, splat
+from kcompiler.pattern import Found, node, splat
 from kcompiler.rewrite import Match, Rule
 from kcompiler.sample import number, tensor, weight
 
@@ -83,29 +83,32 @@ def _spread(op: Op) -> list[Op]:
     return operands
 
 
+def _moved(op: Op) -> tuple[Op, ...] | str:
+    """The movements of the operands of an operator, if they can follow it."""
+    moved = tuple(o for o in op.operands if isinstance(o, Reshape | Transpose))
+    if not moved:
+        return "no operand is reshaped or transposed"
+    if any(o.shape != op.shape for o in moved):
+        return "the movement is of an operand that broadcasts"
+    if any(not _alike(o, moved[0]) for o in moved[1:]):
+        return "operands are moved differently"
+    if any(isinstance(o.operands[0], Constant) for o in moved):
+        return "constants fold instead"
+    rest = [o for o in op.operands if o not in moved]
+    if any(_unmoved(o, moved[0]) is None for o in rest):
+        return "an operand cannot follow the movement"
+    return moved
+
+
 class MovementLast(Rule):
     """f(reshape(x), c) is reshape(f(x, c)) for constants c, and for several equal movements.
 
     So element-wise work meets the operator that computes x, and transposes meet their inverses.
     """
 
-    pattern = node(Elementwise)
+    pattern = Found((Elementwise,), _moved)
     exact = True
-
-    def check(self, match: Match) -> str | None:
-        moved = [o for o in match.root.operands if isinstance(o, Reshape | Transpose)]
-        if not moved:
-            return "no operand is reshaped or transposed"
-        if any(o.shape != match.root.shape for o in moved):
-            return "the movement is of an operand that broadcasts"
-        if any(not _alike(o, moved[0]) for o in moved[1:]):
-            return "operands are moved differently"
-        if any(isinstance(o.operands[0], Constant) for o in moved):
-            return "constants fold instead"
-        rest = [o for o in match.root.operands if o not in moved]
-        if any(_unmoved(o, moved[0]) is None for o in rest):
-            return "an operand cannot follow the movement"
-        return None
+    exclusive = True
 
     def build(self, match: Match) -> Op:
         first = next(o for o in match.root.operands if isinstance(o, Reshape | Transpose))

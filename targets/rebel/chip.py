@@ -1,7 +1,8 @@
 """Rebel100 as modelled: every number with its tag and its source.
 
-Tags: `kcompiler.machine.facts.TAGS`. Keys in brackets: the list of sources in README.md. What is not public
-is assumed (tag A); the assumptions are chosen so that the published peak closes, and README.md argues them.
+Tags: `kcompiler.machine.facts.TAGS`. Keys in brackets: the list of sources in README.md. What is
+not public is assumed (tag A); the assumptions are chosen so that the published peak closes, and
+README.md argues them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ MATRIX = MatrixEngine(
         MacRate("f16", Fact(1.0, "P2", "1 PF FP16 [ISSCC26]: the unit of these rates")),
         MacRate("bf16", Fact(1.0, "A", f"{_NO_RATE} as f16; bf16 is used by the software [VRB]")),
         MacRate("f8e4m3fn", Fact(2.0, "P2", "2 PF FP8 dense [ISSCC26]")),
-        MacRate("f8e5m2", Fact(2.0, "P2", "2 PF FP8 dense [ISSCC26]; which of the formats is not said")),
+        MacRate(
+            "f8e5m2", Fact(2.0, "P2", "2 PF FP8 dense [ISSCC26]; which of the formats is not said")
+        ),
         MacRate("i8", Fact(2.0, "A", f"{_NO_RATE} as fp8, operands of the same width")),
         MacRate("u8", Fact(2.0, "A", f"{_NO_RATE} as fp8, operands of the same width")),
         MacRate(
@@ -50,7 +53,9 @@ VECTOR = VectorEngine(
 
 DMA = DmaEngine(
     name="dma",
-    per_core_bandwidth=Fact(64.0, "A", "not public: one 64-byte flit a cycle into each core's mesh port"),
+    per_core_bandwidth=Fact(
+        64.0, "A", "not public: one 64-byte flit a cycle into each core's mesh port"
+    ),
     burst=Fact(64, "A", "not public: an HBM3E access moves 64 bytes"),
     startup=Fact(64, "A", "not public: decoding a descriptor"),
 )
@@ -66,13 +71,17 @@ L1 = Memory(
 
 SHM = Memory(
     name="shm",
-    size=Fact(4 * 64 * _MIB, "D", "64 MB L2 per die [RNOTE2] x 4 dies, striped into one address space"),
+    size=Fact(
+        4 * 64 * _MIB, "D", "64 MB L2 per die [RNOTE2] x 4 dies, striped into one address space"
+    ),
     bandwidth=Fact(
         _DIE_TO_DIE / 0.75 / _CLOCK,
         "A",
-        "not public: three quarters of a striped access cross dies, which 4 TB/s of UCIe [ISSCC26] carry",
+        "not public: 3/4 of striped accesses cross dies, which 4 TB/s of UCIe [ISSCC26] carry",
     ),
-    latency=Fact(200, "A", "not public: 11 ns die to die [ISSCC26] and about 50 hops and queues of the mesh"),
+    latency=Fact(
+        200, "A", "not public: about 100 ns over the mesh; 11 ns of it die to die [ISSCC26]"
+    ),
     alignment=Fact(64, "A", "not public: one flit"),
 )
 
@@ -87,7 +96,11 @@ HBM = Memory(
 CHIP = Chip(
     name="rebel",
     title="Rebellions Rebel100 (REBEL-Quad)",
-    clock=Fact(_CLOCK, "A", "not public (U): 1 PF FP16 / (2 x 64 cores x 64 x 64 MAC), so that the peak closes"),
+    clock=Fact(
+        _CLOCK,
+        "A",
+        "not public (U): 1 PF FP16 / (2 x 64 cores x 64 x 64 MAC), so that the peak closes",
+    ),
     cores=Fact(_CORES, "D", "4 dies x 16 neural cores [ISSCC26] [RNOTE2]"),
     matrix=MATRIX,
     vector=VECTOR,
@@ -96,7 +109,11 @@ CHIP = Chip(
     scratchpad="l1",
     dram="hbm",
     shared="shm",
-    sync_cycles=Fact(100, "A", "not public: a hardware synchronization manager per die [RDOC], 11 ns hops [ISSCC26]"),
+    sync_cycles=Fact(
+        100,
+        "A",
+        "not public: a synchronization manager per die [RDOC], 11 ns apart [ISSCC26]",
+    ),
     calibrated="not calibrated",
     dies=Fact(4, "P2", "4 homogeneous dies [ISSCC26]"),
 )

@@ -1,4 +1,4 @@
-"""What the modelled Rebel100 takes. A constraint's docstring is the reason that users read when it does not hold."""
+"""What the modelled Rebel100 takes: constraints, whose docstrings users read."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _LARGEST_EXTENT = (1 << 32) - 1  # a transfer's field
 
 
 def not_left_to_the_host(op: Op) -> bool:
-    """The importer found no form of this operator that the graph can express, so the host runs it."""
+    """The graph has no form for this ONNX operator, so the host runs it."""
     return not isinstance(op, Host | Item)
 
 
 def element_types(op: Op) -> bool:
-    """Element types are f16, bf16, f32, f8, bool and integers of 8 to 64 bits: no f64, complex, string or 4-bit one."""
+    """Elements must be f16, bf16, f32, f8, bool or integers of 8 to 64 bits."""
     return all(each.dtype in _ELEMENTS for each in (op, *op.operands))
 
 
 def has_a_kernel(op: Op) -> bool:
-    """Sorting (TopK) and running sums (CumSum) are no loop nests over independent results: no engine does them."""
+    """No engine sorts (TopK) or keeps running sums (CumSum)."""
     return not isinstance(op, _WITHOUT_KERNEL)
 
 
 def few_dimensions(op: Op) -> bool:
-    """A tensor may have at most 8 dimensions of more than one element: a transfer's descriptor holds no more."""
+    """A tensor may have at most 8 dimensions of more than one element."""
     return all(sum(n > 1 for n in each.shape) <= _MOST_DIMENSIONS for each in (op, *op.operands))
 
 
@@ -42,7 +42,7 @@ def no_empty_tensor(op: Op) -> bool:
 
 
 def extents_fit(op: Op) -> bool:
-    """An extent has at most 32 bits: a transfer's descriptor holds no more."""
+    """An extent must fit into 32 bits, a field of the transfer's descriptor."""
     return all(n <= _LARGEST_EXTENT for each in (op, *op.operands) for n in each.shape)
 
 

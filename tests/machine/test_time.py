@@ -84,7 +84,7 @@ def test_news_from_all_cores_takes_sync_cycles() -> None:
 
 
 def test_double_buffering_overlaps() -> None:
-    """Loads of 10 and products of 8 with two buffers: load 3 waits for product 1 (at 18), and so on."""
+    """Loads of 10, products of 8, two buffers: load 3 waits for product 1 (at 18), and so on."""
     code: list[Isa] = []
     for tile in range(4):
         if tile >= 2:
@@ -92,7 +92,9 @@ def test_double_buffering_overlaps() -> None:
         code += [work("load", busy=10), wait("matrix", "load", tile + 1), work("matrix", busy=8)]
     found = timing(code)
     loads = [
-        s for s, i in zip(spans(found), code, strict=True) if isinstance(i, Work) and i.engine == "load"
+        s
+        for s, i in zip(spans(found), code, strict=True)
+        if isinstance(i, Work) and i.engine == "load"
     ]
     assert loads == [(0, 10), (10, 20), (20, 30), (30, 40)]
     assert found.cycles == 48
@@ -128,7 +130,9 @@ def test_two_transfers_share_a_memory() -> None:
 
 
 def test_two_memories_do_not_share() -> None:
-    found = timing([work("load", busy=1, far=100), work("store", busy=1, near=200)], far=10, near=20)
+    found = timing(
+        [work("load", busy=1, far=100), work("store", busy=1, near=200)], far=10, near=20
+    )
     assert found.end.tolist() == [10, 10]
 
 
@@ -147,10 +151,14 @@ def test_an_idle_memory_saves_nothing_up() -> None:
 
 
 def test_a_steady_stream_is_as_fast_as_the_memory() -> None:
-    """Tiles of 60 bytes in and 40 out with little arithmetic: 10 cycles a tile at 10 bytes a cycle."""
+    """Tiles of 60 bytes in and 40 out, little arithmetic: 10 cycles each at 10 bytes a cycle."""
     code: list[Isa] = []
     for tile in range(50):
-        code += [work("load", busy=1, far=60), wait("matrix", "load", tile + 1), work("matrix", busy=2)]
+        code += [
+            work("load", busy=1, far=60),
+            wait("matrix", "load", tile + 1),
+            work("matrix", busy=2),
+        ]
         code += [wait("store", "matrix", tile + 1), work("store", busy=1, far=40)]
     assert timing(code, far=10).cycles == pytest.approx(500, abs=15)
 
@@ -164,12 +172,20 @@ def test_kernels_have_their_own_times() -> None:
     ]
     made = program(code, kernels=[("a", 0, 3), ("b", 3, 1)])
     a, b = simulate_time(made, toy_target()).kernels
-    assert (a.name, a.start, a.end, a.busy, a.bytes) == ("a", 0, 15, {"load": 10, "matrix": 5}, {"far": 20})
+    assert (a.name, a.start, a.end, a.busy, a.bytes) == (
+        "a",
+        0,
+        15,
+        {"load": 10, "matrix": 5},
+        {"far": 20},
+    )
     assert (b.name, b.start, b.end, b.busy, b.bytes) == ("b", 10, 20, {"load": 10}, {"far": 30})
 
 
 def test_an_endless_wait_is_an_error() -> None:
-    with pytest.raises(ValueError, match="instruction 1 lets matrix wait for 2 instructions of load"):
+    with pytest.raises(
+        ValueError, match="instruction 1 lets matrix wait for 2 instructions of load"
+    ):
         timing([work("load"), wait("matrix", "load", 2), work("load")])
 
 
@@ -277,7 +293,6 @@ def test_a_program_is_no_faster_than_its_engines_and_memories(code: list[Isa]) -
 @given(programs())
 def test_without_limits_a_program_takes_its_longest_chain(code: list[Isa]) -> None:
     """An oracle of its own: longest path over a graph of instructions, memories infinitely fast."""
-    queue_last: dict[str, int] = {}
     held: dict[str, list[int]] = {}
     members: dict[str, list[int]] = {}
     finish: dict[int, int] = {}
@@ -287,9 +302,8 @@ def test_without_limits_a_program_takes_its_longest_chain(code: list[Isa]) -> No
             if row.count:
                 held.setdefault(row.queue, []).append(members[row.on][row.count - 1])
             continue
-        before = held.get(item.engine, []) + [queue_last[item.engine]] * (item.engine in queue_last)
+        before = [*held.get(item.engine, []), *members.get(item.engine, [])]
         finish[place] = max((finish[b] for b in before), default=0) + item.busy
-        queue_last[item.engine] = place
         members.setdefault(item.engine, []).append(place)
     assert timing(code, far=1e12, near=1e12).cycles == pytest.approx(max(finish.values()), abs=1)
 

@@ -30,9 +30,7 @@ def call(dtype: Type, function: str, *arguments: Expr) -> Expr:
     return Apply(dtype, function, arguments)
 
 
-def product_nest(
-    axes: Sequence[Axis], x: Access, w: Access, out: Access, acc: Type
-) -> Nest:
+def product_nest(axes: Sequence[Axis], x: Access, w: Access, out: Access, acc: Type) -> Nest:
     """A sum of products."""
     body = call(acc, "mul", Load(acc, 0), Load(acc, 1))
     return Nest(tuple(axes), (x, w), body, "sum", Acc(acc), out)
@@ -51,7 +49,7 @@ def reduction(
 
 
 def matmul(m: int, k: int, n: int, dtype: Type = F16, *, bias: bool = True) -> Region:
-    """out = x @ w (+ bias, relu), rounded once."""
+    """Out = x @ w (+ bias, relu), rounded once."""
     acc = I32 if dtype == I8 else F32
     axes = [Axis("i", m), Axis("j", n), Axis("k", k, reduced=True)]
     x, w = Access("in0", index("i", "k")), Access("c0", index("k", "j"))
@@ -82,6 +80,7 @@ def conv(
     *,
     pad: int | None = None,
     groups: int = 1,
+    bias: bool = True,
     residual: bool = False,
 ) -> Region:
     """A two-dimensional convolution, its bias, an optional residual, relu."""
@@ -90,7 +89,9 @@ def conv(
     out = (hw + 2 * pad - kernel) // stride + 1
     grouped = groups > 1
     outer = ([Axis("g", groups)] if grouped else []) + [
-        Axis("m", m // groups), Axis("y", out), Axis("x", out)
+        Axis("m", m // groups),
+        Axis("y", out),
+        Axis("x", out),
     ]
     inner = [Axis("c", c // groups, reduced=True)]
     if kernel > 1:
@@ -108,16 +109,19 @@ def conv(
     operands = [
         dense("in0", "input", dtype, *lead, c // groups, hw, hw),
         dense("c0", "constant", dtype, *lead, m // groups, c // groups, *([kernel] * len(taps))),
-        dense("c1", "constant", acc, *lead, m // groups),
         dense("t0", "local", acc, *lead, m // groups, out, out),
         dense("out", "output", dtype, *lead, m // groups, out, out),
     ]
-    reads = [Access("t0", at), Access("c1", index(*group, "m"))]
-    value = call(acc, "add", Load(acc, 0), Load(acc, 1))
+    reads = [Access("t0", at)]
+    value: Expr = Load(acc, 0)
+    if bias:
+        operands.insert(2, dense("c1", "constant", acc, *lead, m // groups))
+        value = call(acc, "add", value, Load(acc, len(reads)))
+        reads.append(Access("c1", index(*group, "m")))
     if residual:
-        operands.insert(3, dense("in1", "input", dtype, *lead, m // groups, out, out))
+        operands.insert(2, dense("in1", "input", dtype, *lead, m // groups, out, out))
+        value = call(acc, "add", value, Load(acc, len(reads)))
         reads.append(Access("in1", at))
-        value = call(acc, "add", value, Load(acc, 2))
     value = call(dtype, "cast", call(acc, "relu", value))
     return Region(
         tuple(operands),
@@ -148,7 +152,13 @@ def softmax(rows: int, columns: int, dtype: Type = F16) -> Region:
         (
             reduction([i, r], [x], Load(F32, 0), "max", top),
             pointwise([i, j], [here, top], power, Access("t1", index("i", "j"))),
-            reduction([i, r], [Access("t1", index("i", "r"))], Load(F32, 0), "sum", Access("t2", index("i"))),
+            reduction(
+                [i, r],
+                [Access("t1", index("i", "r"))],
+                Load(F32, 0),
+                "sum",
+                Access("t2", index("i")),
+            ),
             pointwise(
                 [i, j],
                 [Access("t1", index("i", "j")), Access("t2", index("i"))],
@@ -217,14 +227,28 @@ def attention(heads: int, queries: int, keys: int, depth: int, dtype: Type = F16
         operands,
         (
             product_nest(
-                [h, q, k, rd], Access("in0", index("h", "q", "rd")), Access("in1", index("h", "k", "rd")), scores, F32
+                [h, q, k, rd],
+                Access("in0", index("h", "q", "rd")),
+                Access("in1", index("h", "k", "rd")),
+                scores,
+                F32,
             ),
             reduction(
-                [h, q, rk], [Access("t0", index("h", "q", "rk")), Access("c0", index("q", "rk"))], masked, "max", top
+                [h, q, rk],
+                [Access("t0", index("h", "q", "rk")), Access("c0", index("q", "rk"))],
+                masked,
+                "max",
+                top,
             ),
             pointwise([h, q, k], [scores, mask, top], call(dtype, "cast", power), powers),
             reduction([h, q, rk], [row], Load(F32, 0), "sum", Access("t3", index("h", "q"))),
-            product_nest([h, q, d, rk], row, Access("in2", index("h", "rk", "d")), Access("t4", index("h", "q", "d")), F32),
+            product_nest(
+                [h, q, d, rk],
+                row,
+                Access("in2", index("h", "rk", "d")),
+                Access("t4", index("h", "q", "d")),
+                F32,
+            ),
             pointwise(
                 [h, q, d],
                 [Access("t4", index("h", "q", "d")), Access("t3", index("h", "q"))],
@@ -245,7 +269,12 @@ def pool(c: int, hw: int, kernel: int, stride: int, pad: int, dtype: Type = F16)
     x = Access("in0", (Affine.axis("c"), *spatial), lowest)
     acc = I8 if dtype == I8 else F32
     nest = Nest(
-        tuple(axes), (x,), Load(acc, 0), "max", call(dtype, "cast", Acc(acc)), Access("out", index("c", "y", "x"))
+        tuple(axes),
+        (x,),
+        Load(acc, 0),
+        "max",
+        call(dtype, "cast", Acc(acc)),
+        Access("out", index("c", "y", "x")),
     )
     operands = (dense("in0", "input", dtype, c, hw, hw), dense("out", "output", dtype, c, out, out))
     return Region(operands, (nest,))
@@ -254,10 +283,17 @@ def pool(c: int, hw: int, kernel: int, stride: int, pad: int, dtype: Type = F16)
 def transposed(shape: Sequence[int], perm: Sequence[int], dtype: Type = F16) -> Region:
     """A copy of a transposed view, written densely."""
     source = dense("in0", "input", dtype, *shape)
-    view = Operand("in0", "input", dtype, tuple(shape[p] for p in perm), tuple(source.strides[p] for p in perm))
+    view = Operand(
+        "in0", "input", dtype, tuple(shape[p] for p in perm), tuple(source.strides[p] for p in perm)
+    )
     names = [f"i{d}" for d in range(len(shape))]
     axes = [Axis(n, e) for n, e in zip(names, view.shape, strict=True)]
-    nest = pointwise(axes, [Access("in0", index(*names))], call(dtype, "neg", Load(dtype, 0)), Access("out", index(*names)))
+    nest = pointwise(
+        axes,
+        [Access("in0", index(*names))],
+        call(dtype, "neg", Load(dtype, 0)),
+        Access("out", index(*names)),
+    )
     return Region((view, dense("out", "output", dtype, *view.shape)), (nest,))
 
 
@@ -289,7 +325,7 @@ def gather(rows: int, width: int, count: int, dtype: Type = F16) -> Region:
 
 
 def broadcast_sum(shape: Sequence[int], dtype: Type = F16) -> Region:
-    """x + b with b repeated along the last dimension by a stride of 0."""
+    """X + b with b repeated along the last dimension by a stride of 0."""
     names = [f"i{d}" for d in range(len(shape))]
     rest = tuple(shape[:-1])
     small = Operand.dense("in1", "input", dtype, rest)

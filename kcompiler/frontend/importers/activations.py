@@ -37,7 +37,7 @@ def gelu(node: Node) -> Op:
 
 @onnx_op("Swish")
 def swish(node: Node) -> Op:
-    """x sigmoid(alpha x)."""
+    """X sigmoid(alpha x)."""
     x, alpha = node[0], node.number("alpha", 1.0)
     if alpha == 1:
         return ops.Silu(x)
@@ -59,48 +59,48 @@ def hard_sigmoid_of(x: Op, alpha: float, beta: float) -> Op:
 
 @onnx_op("LeakyRelu")
 def leaky_relu(node: Node) -> Op:
-    """x where positive, else alpha x."""
+    """X where positive, else alpha x."""
     return leaky_relu_of(node[0], node.number("alpha", 0.01))
 
 
 def leaky_relu_of(x: Op, alpha: float) -> Op:
-    """x where positive, else alpha x; without a choice wherever the larger one is right."""
+    """X where positive, else alpha x; without a choice wherever the larger one is right."""
     scaled = _times(x, alpha)
     return ops.Max(x, scaled) if 0 <= alpha <= 1 else _negative(x, scaled)
 
 
 @onnx_op("PRelu")
 def prelu(node: Node) -> Op:
-    """x where positive, else slope x."""
+    """X where positive, else slope x."""
     return _negative(node[0], ops.Mul(node[1], node[0]))
 
 
 @onnx_op("ThresholdedRelu")
 def thresholded_relu(node: Node) -> Op:
-    """x above alpha, else 0."""
+    """X above alpha, else 0."""
     return thresholded_relu_of(node[0], node.number("alpha", 1.0))
 
 
 def thresholded_relu_of(x: Op, alpha: float) -> Op:
-    """x above alpha, else 0."""
+    """X above alpha, else 0."""
     return ops.Where(ops.Less(build.scalar(x, alpha), x), x, build.scalar(x, 0))
 
 
 @onnx_op("Elu")
 def elu(node: Node) -> Op:
-    """x where positive, else alpha (exp(x) - 1)."""
+    """X where positive, else alpha (exp(x) - 1)."""
     alpha = node.number("alpha", 1.0)
     return wide(node[0], lambda x: elu_of(x, alpha))
 
 
 def elu_of(x: Op, alpha: float) -> Op:
-    """x where positive, else alpha (exp(x) - 1)."""
+    """X where positive, else alpha (exp(x) - 1)."""
     return _negative(x, _times(ops.Sub(ops.Exp(x), build.scalar(x, 1)), alpha))
 
 
 @onnx_op("Selu")
 def selu(node: Node) -> Op:
-    """gamma times elu."""
+    """Gamma times elu."""
     alpha = node.number("alpha", 1.67326319217681884765625)
     gamma = node.number("gamma", 1.05070102214813232421875)
     return wide(node[0], lambda x: _times(elu_of(x, alpha), gamma))
@@ -108,7 +108,7 @@ def selu(node: Node) -> Op:
 
 @onnx_op("Celu")
 def celu(node: Node) -> Op:
-    """x where positive, else alpha (exp(x / alpha) - 1)."""
+    """X where positive, else alpha (exp(x / alpha) - 1)."""
     alpha = node.number("alpha", 1.0)
 
     def compute(x: Op) -> Op:

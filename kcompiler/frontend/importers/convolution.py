@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from kcompiler.frontend.errors import NotExpressible
-from kcompiler.frontend.helpers import channels, plus
+from kcompiler.frontend.helpers import channels
 from kcompiler.frontend.node import Node
 from kcompiler.frontend.registry import onnx_op
 from kcompiler.frontend.windows import Windows, read_windows
@@ -50,7 +50,7 @@ def _check_rank(x: Op, w: Op) -> None:
 def _padded(
     x: Op, low: tuple[int, ...], high: tuple[int, ...], fill: int
 ) -> tuple[Op, tuple[int, ...], tuple[int, ...]]:
-    """x with its padding made explicit; negative padding cuts."""
+    """X with its padding made explicit; negative padding cuts."""
     starts = (0, 0, *(max(-p, 0) for p in low))
     ends = (0, 0, *(max(-p, 0) for p in high))
     sizes = [e - a - b for e, a, b in zip(x.shape, starts, ends, strict=True)]
@@ -64,8 +64,8 @@ def _padded(
 def conv_transpose(node: Node) -> Op:
     """One convolution that computes all sub-pixels as channels, then interleaves them.
 
-    Output o of one dimension is the sum over taps t with o + low = i * stride + t * dilation. For each
-    phase o % stride these taps are a small convolution of their own.
+    Output o of one dimension is the sum over taps t with o + low = i * stride + t * dilation. For
+    each phase o % stride these taps are a small convolution of their own.
     """
     x, w, bias = node[0], node[1], node.get(2)
     _check_rank(x, w)
@@ -159,18 +159,15 @@ def _phase_weights(w: Op, taps: list[_Taps], group: int) -> Op:
     index = np.zeros((1, 1), np.int64)
     absent = np.zeros((1, 1), bool)
     for extent, axis in zip(window, taps, strict=True):
-        phases, offsets = axis.table.shape
+        phases = axis.table.shape[0]
         index = (index[:, None, :, None] * extent + axis.table[None, :, None, :]).reshape(
             index.shape[0] * phases, -1
         )
         absent = (absent[:, None, :, None] | (axis.table == extent)[None, :, None, :]).reshape(
             index.shape
         )
-        del offsets
     index[absent] = none
-    picked = build.gather(
-        build.pad(flat, (0, 0, 0), (0, 0, 1)), build.constant(index, I64), 2
-    )
+    picked = build.gather(build.pad(flat, (0, 0, 0), (0, 0, 1)), build.constant(index, I64), 2)
     c, m, phases, count = picked.shape
     apart = build.reshape(picked, (group, c // group, m, phases, count))
     moved = build.transpose(apart, (0, 2, 3, 1, 4))

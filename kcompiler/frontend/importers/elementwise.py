@@ -16,7 +16,7 @@ from kcompiler.frontend.tensors import numpy_dtype
 from kcompiler.graph import build
 from kcompiler.graph import operators as ops
 from kcompiler.graph.node import Op
-from kcompiler.graph.types import BOOL, is_float
+from kcompiler.graph.types import BOOL, I32, bit_width, is_float, is_integer
 
 _UNARY: dict[str, Callable[[Op], Op]] = {
     "Abs": ops.Abs,
@@ -104,11 +104,7 @@ def greater_or_equal(node: Node) -> Op:
 @onnx_op("Mod")
 def mod(node: Node) -> Op:
     """The sign is that of the divisor, or of the dividend as in C."""
-    if node.flag("fmod"):
-        return ops.Fmod(node[0], node[1])
-    if is_float(node[0].dtype):
-        raise ValueError("Mod of floats needs fmod=1")
-    return ops.Mod(node[0], node[1])
+    return (ops.Fmod if node.flag("fmod") else ops.Mod)(node[0], node[1])
 
 
 @onnx_op("Pow")
@@ -180,6 +176,8 @@ def _cast(node: Node, x: Op, dtype: np.dtype[np.generic]) -> Op:
         raise NotExpressible("casts to 8-bit floats saturate")
     if dtype.name == "float8_e8m0fnu" or "c" in {dtype.kind, x.dtype.kind}:
         raise NotExpressible(f"no casts from {x.dtype} to {dtype}")
+    if is_float(x.dtype) and is_integer(dtype) and bit_width(dtype) < 8:
+        x = build.cast(x, I32)  # ONNX keeps the low bits here, where larger integers saturate
     return build.cast(x, dtype)
 
 

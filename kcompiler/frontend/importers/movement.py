@@ -99,17 +99,26 @@ def slice_(node: Node) -> Op:
     steps = node.integers_of(4) or (1,) * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         at = build.normal_axis(axis, x.type.rank)
-        if step == 0:
-            raise ValueError("a step of 0")
-        chosen = range(x.shape[at])[_clamped(start) : _clamped(end) : _clamped(step)]
+        chosen = _chosen(x.shape[at], start, end, step)
         first = chosen.start if len(chosen) else 0
-        x = build.slice_axis(x, at, first, len(chosen), chosen.step)
+        x = build.slice_axis(x, at, first, len(chosen), step if len(chosen) > 1 else 1)
     return x
 
 
-def _clamped(value: int) -> int:
-    """Bounds like INT64_MIN, which Python would not take as an end, mean "all the way"."""
-    return max(-(1 << 62), min(value, 1 << 62))
+# Ends that mean "to the end" to onnxruntime, in either direction.
+_ALL_THE_WAY = ((1 << 31) - 1, (1 << 63) - 1)
+
+
+def _chosen(extent: int, start: int, end: int, step: int) -> range:
+    """The elements of an axis; bounds are clamped, backwards in another way than Python does it."""
+    if step == 0:
+        raise ValueError("a step of 0")
+    start, end = start + extent * (start < 0), end + extent * (end < 0)
+    low, high = (0, extent) if step > 0 else (-1, extent - 1)
+    start = min(max(start, 0), high)
+    if end in _ALL_THE_WAY and step < 0:
+        end = low
+    return range(start, min(max(end, low), high), step) if extent else range(0)
 
 
 @onnx_op("Expand")
@@ -262,6 +271,6 @@ def center_crop_pad(node: Node) -> Op:
     for axis, size in zip(axes, sizes, strict=True):
         at = build.normal_axis(axis, x.type.rank)
         missing = size - x.shape[at]
-        low[at] = -(-missing // 2) if missing < 0 else missing // 2
+        low[at] = missing // 2 if missing >= 0 else -(-missing // 2)
         high[at] = missing - low[at]
     return build.pad(_cut(x, low, high), [max(p, 0) for p in low], [max(p, 0) for p in high])

@@ -19,7 +19,7 @@ from kcompiler.graph.types import compute_dtype
 
 @onnx_op("BatchNormalization")
 def batch_normalization(node: Node) -> Op:
-    """x a + b, with a and b known as the statistics are."""
+    """X a + b, with a and b known as the statistics are."""
     if node.flag("training_mode") or any(node.wants(i) for i in range(1, 5)):
         raise NotExpressible("BatchNormalization in training mode")
     x, dtype = node[0], compute_dtype(node[0].dtype)

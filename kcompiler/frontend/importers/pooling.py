@@ -63,8 +63,9 @@ def _counts(
     rank = len(extents)
     padding = node.flag("count_include_pad")
     declared = w.high
-    if node.flag("ceil_mode") and node.string("auto_pad", "NOTSET") == "NOTSET":
-        declared = node.integers("pads", (0,) * (2 * rank))[rank:]
+    if node.flag("ceil_mode") and not node.string("auto_pad", "").startswith("SAME"):
+        valid = node.string("auto_pad", "") == "VALID"
+        declared = (0,) * rank if valid else node.integers("pads", (0,) * (2 * rank))[rank:]
     counts = []
     for i in range(rank):
         start, end = (-w.low[i], extents[i] + declared[i]) if padding else (0, extents[i])

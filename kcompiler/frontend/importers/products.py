@@ -13,13 +13,13 @@ from kcompiler.graph.node import Op
 
 @onnx_op("MatMul")
 def mat_mul(node: Node) -> Op:
-    """numpy's matmul."""
+    """Numpy's matmul."""
     return build.matmul(node[0], node[1])
 
 
 @onnx_op("Gemm")
 def gemm(node: Node) -> Op:
-    """alpha A B + beta C, with A and B transposed or not."""
+    """Alpha A B + beta C, with A and B transposed or not."""
     a, b, c = node[0], node[1], node.get(2)
     x = "ki" if node.flag("transA") else "ik"
     y = "jk" if node.flag("transB") else "kj"
@@ -29,7 +29,7 @@ def gemm(node: Node) -> Op:
 
 
 def times(x: Op, factor: float) -> Op:
-    """x times a number, nothing for 1."""
+    """X times a number, nothing for 1."""
     return x if factor == 1 else ops.Mul(x, build.scalar(x, factor))
 
 

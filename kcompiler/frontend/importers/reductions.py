@@ -13,7 +13,7 @@ from kcompiler.frontend.registry import onnx_op
 from kcompiler.graph import build
 from kcompiler.graph import operators as ops
 from kcompiler.graph.node import Op
-from kcompiler.graph.types import BOOL, I32, is_float
+from kcompiler.graph.types import BOOL, is_float
 
 Axes = Sequence[int]
 
@@ -58,7 +58,7 @@ _REDUCTIONS: dict[str, tuple[Callable[[Op, Axes], Op], bool]] = {
 
 @onnx_op(*_REDUCTIONS)
 def reduce_(node: Node) -> Op:
-    """Axes are an attribute before opset 18 (13 for sums); none means all, or nothing on request."""
+    """Axes are an attribute before opset 18 (13 for sums); none means all, or nothing."""
     x, (compute, only_float) = node[0], _REDUCTIONS[node.op_type]
     axes = node.integers_of(1, "axes")
     if not axes and node.flag("noop_with_empty_axes"):
@@ -68,7 +68,7 @@ def reduce_(node: Node) -> Op:
     if only_float and not is_float(x.dtype):
         raise NotExpressible(f"{node.op_type} of integers")
     if x.dtype == BOOL:
-        y = build.cast(compute(build.cast(x, I32), chosen), BOOL)
+        y = build.cast(compute(build.cast(x, np.dtype(np.uint8)), chosen), BOOL)
     else:
         y = wide(x, lambda v: compute(v, chosen))
     return y if node.flag("keepdims", True) else build.squeeze(y, chosen)

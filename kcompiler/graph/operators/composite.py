@@ -97,9 +97,9 @@ class RmsNorm(Op):
 
 
 class Attention(Op):
-    """softmax(q kᵀ * scale + mask) v, for q[*B, Sq, D], k[*B, Sk, D], v[*B, Sk, Dv].
+    """softmax(q kᵀ * scale + mask) v, for q[B…, Sq, D], k[B…, Sk, D], v[B…, Sk, Dv].
 
-    The mask is added, so it is 0 or very negative; it broadcasts to [*B, Sq, Sk].
+    The mask is added, so it is 0 or very negative; it broadcasts to [B…, Sq, Sk].
     """
 
     q: Tensor

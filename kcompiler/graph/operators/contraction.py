@@ -110,7 +110,7 @@ def _grouped(x: Array, letters: str, *groups: str) -> Array:
 
 
 class Conv(Op):
-    """Cross-correlation of x[N, C, *S] with w[M, C/groups, *K], for 1 to 3 spatial dimensions."""
+    """Cross-correlation of x[N, C, S…] with w[M, C/groups, K…], for 1 to 3 spatial dimensions."""
 
     x: Tensor
     w: Tensor
@@ -123,7 +123,7 @@ class Conv(Op):
 
     def infer(self) -> TensorType:
         x, w = self.x.shape, self.w.shape
-        require(3 <= len(x) <= 5 and len(x) == len(w), self, "x is [N,C,*S], w [M,C/groups,*K]")
+        require(3 <= len(x) <= 5 and len(x) == len(w), self, "x is [N,C,S…], w [M,C/groups,K…]")
         require(self.groups > 0 and w[0] % self.groups == 0, self, "groups must divide M")
         require(x[1] == w[1] * self.groups, self, "C must be groups times w's second dimension")
         out = windows(
@@ -197,7 +197,7 @@ class Conv(Op):
         return result
 
     def _multiply(self, weights: Array, part: Array) -> Array:
-        """weights[g, M/g, C/g*K] times part[N, C, *S, *K]."""
+        """weights[g, M/g, C/g*K] times part[N, C, *S, K…]."""
         n, spatial = part.shape[0], len(self.strides)
         out = part.shape[2 : 2 + spatial]
         split = part.reshape(n, self.groups, -1, *part.shape[2:])

@@ -19,7 +19,7 @@ from kcompiler.scalar import convert, highest, lowest, working_dtype
 
 
 class Window(Op):
-    """The sum or maximum over a window that slides over the spatial dimensions of x[N, C, *S].
+    """The sum or maximum over a window that slides over the spatial dimensions of x[N, C, S…].
 
     Positions in the padding do not count: they are 0 for a sum and below everything for a maximum.
     """
@@ -35,7 +35,7 @@ class Window(Op):
     def infer(self) -> TensorType:
         require_number(self, self.x)
         require(self.function in {"max", "sum"}, self, "function must be max or sum")
-        require(self.x.type.rank >= 3, self, "x must be [N, C, *S]")
+        require(self.x.type.rank >= 3, self, "x must be [N, C, S…]")
         out = windows(
             self,
             self.x.shape[2:],

@@ -70,7 +70,7 @@ class CoreBox:
     @cached_property
     def clipped(self) -> tuple[Array, Array]:
         """(low, high): the part of each core's box that is inside the tensor, int64 (cores, dims)."""
-        coordinates = np.indices(self.grid).reshape(len(self.grid), -1)
+        coordinates = np.indices(self.grid).reshape(len(self.grid), self.cores)
         low = np.empty((self.cores, len(self.dims)), np.int64)
         high = np.empty_like(low)
         for d, dim in enumerate(self.dims):

@@ -2,19 +2,20 @@
 
 The model:
 
-* Each queue runs one instruction at a time, in order; all cores run in lock step, so that one time line stands
-  for all of them. An instruction occupies its engine for its `cycles`, longer when a memory cannot keep up, and is
-  complete `latency` cycles of the slowest memory that it moved bytes of later. Transfers are pipelined: the next
-  one of a queue starts when the engine is free.
-* A wait holds its queue until the instruction that it names is complete; across cores, the news takes the chip's
-  `sync_cycles`.
-* A shared memory moves its `bandwidth` bytes a cycle, whoever asks. Transfers are charged in program order: of
-  any run of consecutive transfers, the last one ends no sooner than the earliest one's start plus the time for
-  all their bytes (`Backlog`).
+* Each queue runs one instruction at a time, in order; all cores run in lock step, so that one time
+  line stands for all of them. An instruction occupies its engine for its `cycles`, longer when a
+  memory cannot keep up, and is complete `latency` cycles of the slowest memory that it moved bytes
+  of later. Transfers are pipelined: the next one of a queue starts when the engine is free.
+* A wait holds its queue until the instruction that it names is complete; across cores, the news
+  takes the chip's `sync_cycles`.
+* A shared memory moves its `bandwidth` bytes a cycle, whoever asks. Transfers are charged in
+  program order: of any run of consecutive transfers, the last one ends no sooner than the earliest
+  one's start plus the time for all their bytes (`Backlog`).
 
-**More bandwidth never gives a longer time.** Every time is a maximum, a minimum or a sum of others and of amounts
-that do not grow with bandwidth. Sharing by whoever happens to run at that moment would not have this property
-(Graham's anomalies). Times are whole numbers of 1/1024 cycle, so that it holds without rounding errors.
+**More bandwidth never gives a longer time.** Every time is a maximum, a minimum or a sum of others
+and of amounts that do not grow with bandwidth. Sharing by whoever happens to run at that moment
+would not have this property (Graham's anomalies); the results are close. Times are whole numbers of
+1/1024 cycle, so that it holds without rounding errors.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ import numpy as np
 
 from kcompiler.graph.types import dtype_name
 from kcompiler.machine.chip import Chip
+from kcompiler.machine.instruction import Isa
 from kcompiler.machine.program import KernelInfo, Program
-from kcompiler.machine.queues import Instruction, Wait, is_wait
+from kcompiler.machine.queues import Wait, is_wait
 from kcompiler.machine.target import Target
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -39,7 +41,7 @@ _UNITS = 1024  # a cycle
 
 @dataclass(frozen=True)
 class Bound:
-    """The roofline: no schedule is faster than the arithmetic alone or the compulsory bytes alone."""
+    """The roofline: no schedule beats the arithmetic alone or the compulsory bytes alone."""
 
     macs: int
     compute_cycles: float
@@ -62,8 +64,8 @@ class Bound:
 class KernelTime:
     """One kernel: from its first instruction's start to its last one's completion, in cycles.
 
-    `busy` are the cycles that each engine worked for it, `bytes` what it moved from and to each shared memory.
-    Kernels overlap.
+    `busy` are the cycles that each engine worked for it, `bytes` what it moved from and to each
+    shared memory. Kernels overlap.
     """
 
     name: str
@@ -77,8 +79,8 @@ class KernelTime:
 class Timing:
     """What a program takes. Cycles are of the chip's clock and may be fractions.
 
-    Instruction i occupies its queue from `start[i]` to `end[i]` (a wait: while it holds the queue) and is
-    complete at `done[i]`. `traffic` holds its bytes by memory, None for a wait.
+    Instruction i occupies its queue from `start[i]` to `end[i]` (a wait: while it holds the queue)
+    and is complete at `done[i]`. `traffic` holds its bytes by memory, None for a wait.
     """
 
     cycles: int
@@ -104,9 +106,7 @@ class Timing:
         return self.bytes.get(self.dram, 0)
 
 
-def simulate_time(
-    program: Program, target: Target, code: Sequence[Any] | None = None
-) -> Timing:
+def simulate_time(program: Program, target: Target, code: Sequence[Isa] | None = None) -> Timing:
     """The program's timing; `code`, if at hand, is its decoded form.
 
     A wait for more instructions than precede it never ends: this is a ValueError.
@@ -118,7 +118,9 @@ def simulate_time(
     chip = target.chip
     names = [m.name for m in chip.memories if not m.per_core]
     engines = [item.engine for item in decoded]
-    start, end, done = (np.array(t, np.float64) / _UNITS for t in (clock.start, clock.end, clock.done))
+    start, end, done = (
+        np.array(t, np.float64) / _UNITS for t in (clock.start, clock.end, clock.done)
+    )
     totals = _Totals(engines, clock.traffic, start, end, done)
     moved = totals.bytes(0, len(decoded))
     return Timing(
@@ -139,8 +141,8 @@ def simulate_time(
 def roofline(program: Program, chip: Chip, dram_bytes: int | None = None) -> Bound:
     """The bound of a program's network on a chip.
 
-    Compulsory are the constants, inputs and outputs in DRAM, once each; at most `dram_bytes`, since a look-up
-    table need not be read as a whole.
+    Compulsory are the constants, inputs and outputs in DRAM, once each; at most `dram_bytes`, since
+    a look-up table need not be read as a whole.
     """
     cells = chip.matrix.rows.value * chip.matrix.columns.value * chip.cores.value
     compute = sum(k.macs / (cells * _fastest_rate(k, chip)) for k in program.kernels)
@@ -158,7 +160,7 @@ def roofline(program: Program, chip: Chip, dram_bytes: int | None = None) -> Bou
 
 
 def _fastest_rate(kernel: KernelInfo, chip: Chip) -> float:
-    """The best rate of the types that a kernel reads; of all types where it reads none with a rate."""
+    """The best rate of the types that a kernel reads; of all types if it reads none with one."""
     rates = {r.name: r.rate.value for r in chip.matrix.rates}
     found = [rates[n] for b in kernel.inputs if (n := dtype_name(b.dtype)) in rates]
     return max(found or rates.values(), default=1.0)
@@ -168,11 +170,12 @@ def _fastest_rate(kernel: KernelInfo, chip: Chip) -> float:
 class Backlog:
     """One memory's transfers in program order; times in units, `rate` bytes per unit.
 
-    Transfers p to i cannot all have ended before the earliest start among them plus the time for all their
-    bytes, however they share the memory. Here transfer i, the last in the program, meets this for every p <= i:
-    it pays for those before it that are under way or still to come, never for those after it. `_open` holds,
-    by growing earliest start, (earliest start, time for all bytes before p, the largest difference of the two so
-    far), so that one transfer takes constant time on average.
+    Transfers p to i cannot all have ended before the earliest start among them plus the time for
+    all their bytes, however they share the memory. Here transfer i, the last in the program, meets
+    this for every p <= i: it pays for those before it that are under way or still to come, never
+    for those after it. `_open` holds, by growing earliest start, (earliest start, time for all
+    bytes before p, the largest difference of the two so far), so that one transfer takes constant
+    time on average.
     """
 
     rate: float
@@ -207,20 +210,21 @@ class _Clock:
         self.done: list[int] = []
         self.traffic: list[Mapping[str, int] | None] = []
 
-    def run(self, item: Instruction | Wait) -> None:
+    def run(self, item: Isa) -> None:
         """The next instruction of the program."""
         if is_wait(item):
             self._wait(item)
         else:
-            self._work(item)  # type: ignore[arg-type]
+            self._work(item)
 
     def _wait(self, item: Wait) -> None:
         start = self.free.get(item.queue, 0)
         completed = self.completed.get(item.on, [])
         if item.count > len(completed):
             raise ValueError(
-                f"instruction {len(self.start)} lets {item.queue} wait for {item.count} instructions of "
-                f"{item.on}, but {len(completed)} precede it: the queue would stand still"
+                f"instruction {len(self.start)} lets {item.queue} wait for {item.count} "
+                f"instructions of {item.on}, but {len(completed)} precede it: "
+                "the queue would stand still"
             )
         news = completed[item.count - 1] if item.count else 0
         if item.all_cores and item.count:
@@ -229,7 +233,7 @@ class _Clock:
         self.free[item.queue] = end
         self._note(start, end, end, None)
 
-    def _work(self, item: Instruction) -> None:
+    def _work(self, item: Isa) -> None:
         start = self.free.get(item.engine, 0)
         end = start + int(item.cycles(self.chip)) * _UNITS
         traffic = {name: size for name, size in item.traffic(self.chip).items() if size}

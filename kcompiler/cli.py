@@ -1,0 +1,120 @@
+"""`kcompile`: the command line. Commands are the files of `kcompiler/commands/`.
+
+A first argument that is neither a command nor an option is a model to compile. Errors are for
+people: no traceback without `--debug`. Exit codes: 0 done, 1 a check failed, 2 the request or the
+input must change.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pkgutil import iter_modules
+
+import click
+
+from kcompiler import __version__, commands
+from kcompiler.errors import REPORT, KcompilerError
+
+DEFAULT = "compile"
+INTERNAL = 1
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """A group whose commands are files, imported when they are used; `compile` needs no name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(m.name for m in iter_modules(commands.__path__) if not m.name.startswith("_"))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = import_module(f"{commands.__name__}.{cmd_name}").command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {name for p in self.get_params(ctx) for name in p.opts}
+        if args and args[0] not in own and args[0] not in self.list_commands(ctx):
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        formatter.write_usage("kcompile", "MODEL --target T [OPTIONS]")
+        formatter.write_usage("kcompile", "COMMAND [ARGUMENTS]", prefix="       ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        default = self.get_command(ctx, DEFAULT)
+        params = default.params if default is not None else []
+        options = [p for p in params if isinstance(p, click.Option)]
+        records = [r for p in options if (r := p.get_help_record(ctx))]
+        with formatter.section("Options of a compilation"):
+            formatter.write_dl(records)
+        super().format_options(ctx, formatter)
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["--help", "-h"]})
+@click.version_option(__version__, prog_name="kcompile", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show where in kcompiler an error comes from.")
+def cli(debug: bool) -> None:
+    """Compile neural networks (ONNX) into verified programs for NPUs.
+
+    The NPUs are models made of public facts, and predicted times are estimates: see
+    `kcompile targets T`.
+    """
+    del debug  # taken out of the arguments by `main`, wherever it stands
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; the result is the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        code = cli.main(arguments or ["--help"], "kcompile", standalone_mode=False)
+    except BrokenPipeError:
+        # Whoever reads our output has gone; the flush at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        return _report(error)
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: BaseException) -> int:
+    """Print an error for a person and return its exit code."""
+    match error:
+        case KcompilerError():
+            text, code = str(error), error.exit_code
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.ClickException():
+            fix = "kcompile --help"
+            text, code = f"error: {error.format_message()}\n  try: {fix}", error.exit_code
+        case KeyboardInterrupt() | click.Abort():
+            text, code = "interrupted", INTERRUPTED
+        case MemoryError():
+            text, code = "error: this computer has too little memory for that", INTERNAL
+        case _:
+            text, code = _internal(error), INTERNAL
+    click.echo(text, err=True)
+    return code
+
+
+def _internal(error: BaseException) -> str:
+    cause = (str(error).strip().splitlines() or [""])[0][:300]
+    fault = KcompilerError(
+        "internal error",
+        why=f"{type(error).__name__}: {cause}",
+        fix=f"--debug shows where it comes from; {REPORT}",
+    )
+    return str(fault)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""What several commands share: options, their values, and files that users name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kcompiler.errors import UsageError
+
+if TYPE_CHECKING:
+    from kcompiler.graph.node import Array
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MODEL = click.argument("model", type=click.Path())
+TARGET = click.option("--target", "-t", metavar="T", required=True, help="NPU to compile for.")
+PRECISION = click.option(
+    "--precision", "-p", metavar="P", help="Float type on the NPU; by default the target's first."
+)
+DIM = click.option(
+    "--dim", "dims", metavar="N=V", multiple=True, help="Extent of an open dimension."
+)
+SHAPE = click.option(
+    "--shape", "shapes", metavar="I=a,b,c", multiple=True, help="Shape of an input."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+
+
+def input_option(help_: str) -> Callable[[F], F]:
+    """The option `--input I=file.npy`."""
+    return click.option("--input", "-i", "inputs", metavar="I=F", multiple=True, help=help_)
+
+
+def model_options(function: F) -> F:
+    """A model, a target, and how to compile the one for the other."""
+    for option in reversed((MODEL, TARGET, PRECISION, DIM, SHAPE)):
+        function = option(function)
+    return function
+
+
+def parse_dims(texts: Iterable[str]) -> dict[str, int]:
+    """`N=V` -> {N: V}."""
+    found = pairs("--dim", "N=V", texts)
+    return {name: _integer(f"--dim {name}={value}", value) for name, value in found}
+
+
+def parse_shapes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """`I=a,b,c` -> {I: (a, b, c)}; `I=` is a scalar."""
+    return {
+        name: tuple(_integer(f"--shape {name}={value}", v) for v in value.split(",") if value)
+        for name, value in pairs("--shape", "I=a,b,c", texts)
+    }
+
+
+def pairs(option: str, form: str, texts: Iterable[str]) -> list[tuple[str, str]]:
+    """`name=value`, split at the last `=`, each name once."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not equals or not name:
+            raise UsageError(f"{option} {text!r} is not of the form {form}")
+        if name in found:
+            raise UsageError(f"{option} names {name!r} twice", fix="give each name one value")
+        found[name] = value
+    return list(found.items())
+
+
+def _integer(option: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{option}: {text!r} is not a whole number") from None
+
+
+def load_arrays(texts: Iterable[str]) -> dict[str, Array]:
+    """`I=file.npy` -> {I: array}; raises `UsageError` for what is no array file."""
+    return {name: load_array(path) for name, path in pairs("--input", "I=file.npy", texts)}
+
+
+def load_array(path: str) -> Array:
+    """The array of a .npy file, mapped into memory; nothing in the file is executed."""
+    import numpy as np
+
+    try:
+        found = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise UsageError("there is no such file", path) from None
+    except OSError as error:
+        raise UsageError("the file cannot be read", path, error.strerror or str(error)) from None
+    except (ValueError, EOFError, OverflowError, SyntaxError) as error:
+        why = (str(error).splitlines() or ["its header is damaged"])[0]
+        fix = "write it with numpy.save(path, array)"
+        raise UsageError("this is not an array file (.npy)", path, why, fix) from None
+    return found.view(np.ndarray)
+
+
+def save_array(path: str, value: Array) -> None:
+    """Write a .npy file; raises `UsageError` when that is impossible."""
+    import numpy as np
+
+    try:
+        with Path(path).open("wb") as file:
+            np.lib.format.write_array(file, value, allow_pickle=False)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError("the file cannot be written", path, why) from None
+
+
+def read_package(path: str) -> Any:
+    """The compiled model of a package."""
+    from kcompiler.api import load
+
+    return load(path)
+
+
+def print_json(value: Any) -> None:
+    """One object on standard output."""
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(*tables: Any, err: bool = False) -> None:
+    """Tables on standard output, or on standard error."""
+    from kcompiler.report.console import console
+
+    for table in tables:
+        console(err=err).print(table)

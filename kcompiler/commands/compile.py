@@ -1,0 +1,115 @@
+"""`kcompile MODEL --target T`: compile, verify, write a package, print a summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kcompiler.commands import _options as options
+
+if TYPE_CHECKING:
+    from kcompiler.api import CompiledModel
+
+
+@click.command("compile")
+@options.model_options
+@click.option("--output", "-o", metavar="OUT", help="Package to write; by default MODEL.kpkg here.")
+@options.input_option("Array file to verify with; random data without it.")
+@click.option("--no-verify", is_flag=True, help="Do not run the model on the simulator.")
+@click.option(
+    "--emit",
+    type=click.Choice(["graph", "kernel", "asm"]),
+    help="Print a level of the compilation; the summary goes to standard error.",
+)
+@click.option("--trace", metavar="F", help="Write the predicted time line, for ui.perfetto.dev.")
+@options.JSON
+@click.option("--verbose", "-v", is_flag=True, help="Say on standard error what is being done.")
+def command(  # noqa: PLR0917 - click passes them by name
+    model: str,
+    target: str,
+    precision: str | None,
+    dims: tuple[str, ...],
+    shapes: tuple[str, ...],
+    output: str | None,
+    inputs: tuple[str, ...],
+    no_verify: bool,
+    emit: str | None,
+    trace: str | None,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """Compile a model (this is what happens without a command)."""
+    from kcompiler.api import compile as compile_model
+    from kcompiler.errors import UsageError
+
+    if no_verify and inputs:
+        raise UsageError("--input and --no-verify exclude each other: inputs serve to verify")
+    given = options.load_arrays(inputs)
+    say = _Speaker(verbose)
+    with say.phase(f"compiling {model}"):
+        compiled = compile_model(
+            model,
+            target,
+            precision=precision,
+            dims=options.parse_dims(dims),
+            shapes=options.parse_shapes(shapes),
+        )
+    if emit is not None:
+        click.echo(_emitted(compiled, emit), nl=False, err=as_json)
+    if not no_verify:
+        with say.phase(f"verifying {model} on the simulator"):
+            compiled.verify(given)
+    return _finish(compiled, output or f"{Path(model).stem}.kpkg", trace, as_json, emit is not None)
+
+
+def _finish(
+    compiled: CompiledModel, output: str, trace: str | None, as_json: bool, err: bool
+) -> int:
+    """Write files, print the summary; a model that fails its checks is not written."""
+    result = compiled.verification
+    if result is None or result.ok:
+        compiled.save(output)
+    if trace is not None:
+        _write_trace(compiled, trace)
+    if as_json:
+        options.print_json(compiled.report().json())
+    else:
+        from kcompiler.report.summary import summary
+
+        options.print_table(summary(compiled.report()), err=err)
+    if result is not None:
+        result.raise_for_failure()
+    return 0
+
+
+def _emitted(compiled: CompiledModel, level: str) -> str:
+    """The text of every NPU segment at a level."""
+    from kcompiler.report.listing import listing
+
+    return listing(compiled, level)
+
+
+def _write_trace(compiled: CompiledModel, path: str) -> None:
+    from kcompiler.errors import UsageError
+    from kcompiler.report.timeline import write_timeline
+
+    try:
+        write_timeline(compiled, path)
+    except OSError as error:
+        raise UsageError("the trace cannot be written", path, error.strerror or "") from None
+
+
+class _Speaker:
+    """Tells on standard error what is being done, in words or by a spinner."""
+
+    def __init__(self, verbose: bool) -> None:
+        self.verbose = verbose
+
+    def phase(self, text: str) -> Any:
+        from kcompiler.report.console import phase
+
+        if self.verbose:
+            click.echo(text, err=True)
+        return phase(text)

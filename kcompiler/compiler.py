@@ -1,0 +1,126 @@
+"""The compiler: the pipeline from an ONNX model to the segments of a package.
+
+This is the composition root: the only module of the kernel that names passes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from kcompiler.build import Tools, build_program
+from kcompiler.compilation import Compilation, HostSegment, NpuSegment
+from kcompiler.errors import UsageError
+from kcompiler.frontend import load_model
+from kcompiler.graph.node import Graph
+from kcompiler.graph.types import is_float
+from kcompiler.machine.target import Target
+from kcompiler.passes.fuse import Fuse
+from kcompiler.passes.partition import Partition, Segment
+from kcompiler.passes.place import Place
+from kcompiler.passes.precision import Precision
+from kcompiler.passes.recognize import Recognize
+from kcompiler.passes.simplify import Simplify
+from kcompiler.passes.synchronize import Synchronize
+from kcompiler.passes.tile import Tile
+from kcompiler.pipeline import Hook, Pass, run
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | Any"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a compilation may be told; nothing inside the compiler reads the environment."""
+
+    precision: str | None = None  # None: the target's default
+    dims: Mapping[str, int] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    hook: Hook | None = None
+
+
+def graph_pipeline(precision: str) -> tuple[Pass, ...]:
+    """The passes from an imported graph to a graph of kernels."""
+    return (
+        Simplify(),
+        Recognize(),
+        Fuse(),
+        Precision(float=precision),
+    )
+
+
+def tools_for(target: Target) -> Tools:
+    """The passes below the graph."""
+    return Tools(
+        tile=Tile(chip=target.chip).run,
+        place=Place(chip=target.chip).place,
+        synchronize=Synchronize(target=target).run,
+    )
+
+
+def compile_model(source: Source, target: Target, options: Options | None = None) -> Compilation:
+    """Compile an ONNX model (a path, bytes or a ModelProto) for a target; raises `KcompilerError`."""
+    options = options or Options()
+    precision = chosen_precision(target, options.precision)
+    imported = load_model(source, dims=options.dims, shapes=options.shapes)
+    kernels = run(graph_pipeline(precision), imported.graph, options.hook)
+    tools = tools_for(target)
+    segments = tuple(
+        _segment(s, target, tools) for s in Partition(refusal=target.refusal).run(kernels)
+    )
+    graph = imported.graph
+    return Compilation(
+        model=_name_of(source, graph),
+        target=target.name,
+        precision=precision,
+        inputs=tuple((i.name, i.type) for i in graph.inputs),
+        outputs=tuple((name, value.type) for name, value in graph.outputs),
+        segments=segments,
+        graph=graph,
+        notes=tuple(_notes(graph, precision)),
+    )
+
+
+def chosen_precision(target: Target, wanted: str | None) -> str:
+    """The precision to compile for; an unknown one is the user's error."""
+    if wanted is None:
+        return target.precisions[0]
+    name = {"fp16": "f16", "fp32": "f32", "float16": "f16", "float32": "f32", "bfloat16": "bf16"}.get(wanted, wanted)
+    if name not in target.precisions:
+        known = ", ".join(target.precisions)
+        raise UsageError(f"{target.name} has no precision {wanted!r}", fix=f"one of: {known}")
+    return name
+
+
+def _segment(segment: Segment, target: Target, tools: Tools) -> NpuSegment | HostSegment:
+    if segment.kind == "npu":
+        return NpuSegment(build_program(segment.graph, target, tools), segment.graph)
+    return host_segment(segment)
+
+
+def host_segment(segment: Segment) -> HostSegment:
+    """A part that runs on the host."""
+    from kcompiler.frontend.export import export_model
+
+    graph = segment.graph
+    return HostSegment(
+        model=export_model(graph),
+        inputs=tuple(i.name for i in graph.inputs),
+        outputs=tuple(name for name, _ in graph.outputs),
+        operators=tuple((name, "", reason) for origins, reason in segment.refused for name in origins),
+    )
+
+
+def _name_of(source: Source, graph: Graph) -> str:
+    return Path(source).name if isinstance(source, str | os.PathLike) else graph.name
+
+
+def _notes(graph: Graph, precision: str) -> list[str]:
+    """What the user should know was changed."""
+    floats = {str(n.dtype) for n in graph.nodes if is_float(n.dtype)}
+    found = []
+    if floats - {"float16"} and precision != "f32":
+        found.append(f"float tensors between kernels are stored as {precision}; sums and element-wise work are float32")
+    return found

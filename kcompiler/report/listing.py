@@ -1,0 +1,47 @@
+"""The text of a compilation at one of its levels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kcompiler.report.units import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kcompiler.api import CompiledModel
+    from kcompiler.compilation import NpuSegment
+    from kcompiler.machine.program import KernelInfo
+
+
+def listing(model: CompiledModel, level: str) -> str:
+    """All NPU segments as a graph, as kernels, or as assembly ("graph", "kernel", "asm")."""
+    texts = {"graph": _graph, "kernel": _kernels, "asm": _assembly}
+    return "".join(line for s in model.programs for line in texts[level](s, model))
+
+
+def _graph(segment: NpuSegment, model: CompiledModel) -> Iterator[str]:
+    from kcompiler.graph.text import print_graph
+
+    del model
+    if segment.graph is not None:
+        yield print_graph(segment.graph)
+
+
+def _kernels(segment: NpuSegment, model: CompiledModel) -> Iterator[str]:
+    from kcompiler.kernel.text import print_kernel
+
+    for kernel, info in zip(model.kernels(segment), segment.program.kernels, strict=True):
+        yield f"# {_title(info)}\n{print_kernel(kernel)}\n"
+
+
+def _assembly(segment: NpuSegment, model: CompiledModel) -> Iterator[str]:
+    code = model.target.isa.decode_program(segment.program.code)
+    for info in segment.program.kernels:
+        yield f"; {_title(info)}\n"
+        for place in range(info.first, info.first + info.count):
+            yield f"{code[place]}  ; {place}\n"
+
+
+def _title(kernel: KernelInfo) -> str:
+    return printable(f"{kernel.name}: {', '.join(kernel.origins)}")

@@ -1,0 +1,92 @@
+"""The summary table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from kcompiler.report.units import capacity, count, nbytes, percent, printable, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kcompiler.graph.types import TensorType
+    from kcompiler.report.data import Report
+    from kcompiler.verify import OutputError, Verification
+
+
+def summary(report: Report) -> Table:
+    """A report as a table of two columns."""
+    table = Table(
+        title=Text(printable(f"{report.model} on {report.target} in {report.precision}"), "bold"),
+        caption=Text(f"modelled from public facts, {report.calibrated}"),
+        title_justify="left",
+        caption_justify="left",
+        show_header=False,
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in _rows(report):
+        table.add_row(name, Text(text))
+    return table
+
+
+def _rows(report: Report) -> Iterator[tuple[str, str]]:
+    yield "inputs", _interface(report.inputs)
+    yield "outputs", _interface(report.outputs)
+    yield "operators", f"{report.npu_nodes} on the NPU, {report.host_nodes} on the host"
+    share, macs = percent(report.mac_share), count(report.npu_macs + report.host_macs)
+    yield "MACs", f"{share} of {macs} on the NPU"
+    predicted = f"{seconds(report.seconds)} predicted ({report.cycles:,} cycles)"
+    yield "latency", f"{predicted}, roofline bound {seconds(report.bound_seconds)}"
+    moved, least = nbytes(report.dram_bytes), nbytes(report.compulsory_bytes)
+    yield "DRAM traffic", f"{moved}, compulsory {least}"
+    yield "on-chip peak", _memory(report)
+    if report.verification is not None:
+        yield from _verification(report.verification)
+    else:
+        yield "verified", "no"
+    if report.cost is not None:
+        rss = nbytes(report.cost.peak_rss_mb * (1 << 20))
+        yield "compile", f"{report.cost.cpu_seconds:.1f} s CPU, {rss} resident"
+    known = f"{report.unknown_facts} of {report.total_facts} numbers of the chip"
+    yield "unknown facts", f"{known} are assumed or unverified"
+    if report.package is not None:
+        info = report.package
+        yield "package", f"{printable(str(info.path))}, {nbytes(info.bytes)}"
+    for note in report.notes:
+        yield "note", printable(note)
+
+
+def _interface(tensors: Sequence[tuple[str, TensorType]]) -> str:
+    return "\n".join(f"{printable(name)}: {kind}" for name, kind in tensors) or "none"
+
+
+def _memory(report: Report) -> str:
+    return ", ".join(
+        f"{name} {capacity(report.memory[name][0])} of {capacity(report.memory[name][1])}"
+        for name in report.on_chip
+    )
+
+
+def _verification(result: Verification) -> Iterator[tuple[str, str]]:
+    state = "yes" if result.ok else "NO"
+    kernels = f"{result.kernels} kernels inside their error bounds" if result.ok else "see below"
+    random = ", ".join(map(printable, result.generated))
+    inputs = f"random data for {random}" if random else "the inputs given"
+    yield "verified", f"{state}: {kernels}; on {inputs}"
+    for name, error in result.outputs.items():
+        yield "error", f"{printable(name)}: {describe(error)} against {result.reference}"
+
+
+def describe(error: OutputError) -> str:
+    """An output's error in words."""
+    if error.max_abs_err == 0 and not error.nonfinite:
+        return "none"
+    ratio = "" if error.sqnr_db is None else f", SQNR {error.sqnr_db:.1f} dB"
+    odd = f", {error.nonfinite} elements not finite in one of them" if error.nonfinite else ""
+    return f"at most {error.max_abs_err:.2g}{ratio}{odd}"

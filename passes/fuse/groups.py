@@ -1,0 +1,225 @@
+"""Which nodes of a graph become one kernel.
+
+An anchor (a contraction, a reduction, a norm…) takes the element-wise operators after it as long as
+they end in one tensor; reductions and norms take those before them too. What is left of the
+element-wise operators makes groups of its own.
+
+No two groups wait for each other: every group is read through its root alone, so a group that needs
+another comes after it in topological order of the roots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from kcompiler.graph.node import Constant, Graph, Input, Op
+from kcompiler.graph.operators import (
+    ArgReduce,
+    Attention,
+    Concat,
+    Contract,
+    Conv,
+    CumSum,
+    Elementwise,
+    Fused,
+    Gather,
+    Host,
+    Item,
+    LayerNorm,
+    Pad,
+    Reduce,
+    RmsNorm,
+    Softmax,
+    TopKIndices,
+    TopKValues,
+    Window,
+)
+from kcompiler.graph.operators.movement import Reshape
+from kcompiler.kernel.views import is_movement
+
+# Kernels of their own: what follows and precedes them is not part of them.
+ALONE = (CumSum, TopKIndices, TopKValues)
+# Copies that an element-wise group may read through.
+COPIES = (Pad, Concat)
+WITH_EPILOGUE = (
+    Contract,
+    Conv,
+    Attention,
+    Window,
+    Reduce,
+    ArgReduce,
+    Softmax,
+    LayerNorm,
+    RmsNorm,
+    Gather,
+)
+# Anchors whose first operand may be computed on the way in: each element is read by one core.
+WITH_PROLOGUE = (Reduce, Softmax, LayerNorm, RmsNorm)
+OUTSIDE = (Input, Constant, Host, Item, Fused)
+
+
+@dataclass
+class Group:
+    """Nodes that become one kernel: all users of all of them but the root are among them.
+
+    `checkpoints` are smaller groups to fall back to, the largest last.
+    """
+
+    members: list[Op]
+    root: Op
+    checkpoints: list[tuple[tuple[Op, ...], Op]] = field(default_factory=list)
+
+    def __contains__(self, op: Op) -> bool:
+        return any(m is op for m in self.members)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one kernel may have at most; `supported` says whether it can be made."""
+
+    inputs: int
+    members: int
+    supported: Callable[[Group], bool]
+
+
+class Grouping:
+    """The groups of a graph in the making."""
+
+    def __init__(self, graph: Graph, limits: Limits) -> None:
+        self.graph = graph
+        self.limits = limits
+        self.position = {id(n): i for i, n in enumerate(graph.nodes)}
+        self.outputs = {id(value) for _, value in graph.outputs}
+        self.owner: dict[int, Group] = {}
+        self.groups: list[Group] = []
+
+    def run(self) -> list[Group]:
+        """All groups, in topological order of their roots."""
+        backwards = self.graph.nodes[::-1]
+        for node in backwards:
+            if isinstance(node, WITH_EPILOGUE):
+                self._claim(self._grown(node))
+        for group in list(self.groups):
+            self._absorb(group)
+        for node in backwards:
+            if isinstance(node, Elementwise) and id(node) not in self.owner:
+                group = self._claim(Group([node], node))
+                self._absorb(group)
+        for node in backwards:
+            if isinstance(node, (*COPIES, *ALONE)) and id(node) not in self.owner:
+                group = self._claim(Group([node], node))
+                if isinstance(node, COPIES):
+                    self._absorb(group)
+        return sorted(self.groups, key=lambda g: self.position[id(g.root)])
+
+    def _claim(self, group: Group) -> Group:
+        self.groups.append(group)
+        for member in group.members:
+            self.owner[id(member)] = group
+        return group
+
+    def users(self, op: Op) -> tuple[Op, ...]:
+        """Who reads a node."""
+        return self.graph.users[id(op)]
+
+    # ---- growing forwards ---------------------------------------------------------------------
+
+    def _grown(self, anchor: Op) -> Group:
+        """The anchor with what follows it, as far as it comes together in one tensor."""
+        members, inside = [anchor], {id(anchor)}
+        group = Group([anchor], anchor)
+        found: list[tuple[tuple[Op, ...], Op]] = [((anchor,), anchor)]
+        while len(members) < self.limits.members:
+            following = self._next(members, inside)
+            if following is None or not self._continues(following, members, inside):
+                break
+            members.append(following)
+            inside.add(id(following))
+            leaving = [m for m in members if self._leaves(m, inside)]
+            if len(leaving) == 1:
+                found.append((tuple(members), leaving[0]))
+        while True:
+            chosen, root = found.pop()
+            group = Group(list(chosen), root)
+            moved = any(is_movement(m) for m in chosen)
+            if not found or not moved or self.limits.supported(group):
+                return group
+
+    def _next(self, members: Sequence[Op], inside: set[int]) -> Op | None:
+        """The first node after the group that reads it: no other operand of it depends on it."""
+        outside = (u for m in members for u in self.users(m) if id(u) not in inside)
+        return min(outside, key=lambda u: self.position[id(u)], default=None)
+
+    def _leaves(self, member: Op, inside: set[int]) -> bool:
+        outside = any(id(u) not in inside for u in self.users(member))
+        return outside or id(member) in self.outputs
+
+    def _continues(self, op: Op, members: Sequence[Op], inside: set[int]) -> bool:
+        """Whether a node works on the elements of the group, one by one and in their order."""
+        if id(op) in self.owner:
+            return False
+        own = [o for o in op.operands if id(o) in inside]
+        if isinstance(op, Reshape):
+            leaving = [m for m in members if self._leaves(m, inside)]
+            return len(leaving) == 1 and len(set(map(id, self.users(leaving[0])))) == 1
+        if not isinstance(op, Elementwise) or any(o.shape != op.shape for o in own):
+            return False
+        return len(inputs_of([*members, op])) <= self.limits.inputs
+
+    # ---- absorbing backwards ------------------------------------------------------------------
+
+    def _absorb(self, group: Group) -> None:
+        """Take in producers that only this group reads, where it reads all their elements once."""
+        pending = list(group.members)
+        while pending:
+            reader = pending.pop()
+            for producer in reader.operands:
+                if self._absorbable(producer, reader, group):
+                    group.members.append(producer)
+                    self.owner[id(producer)] = group
+                    pending.append(producer)
+        group.members.sort(key=lambda m: self.position[id(m)])
+
+    def _absorbable(self, producer: Op, reader: Op, group: Group) -> bool:
+        if id(producer) in self.owner or id(producer) in self.outputs:
+            return False
+        if len(group.members) >= self.limits.members:
+            return False
+        if not isinstance(producer, Elementwise | Pad | Concat) or not _reads_once(
+            reader, producer
+        ):
+            return False
+        if any(u not in group for u in self.users(producer)):
+            return False
+        larger = Group([*group.members, producer], group.root)
+        if len(inputs_of(larger.members)) > max(self.limits.inputs, len(inputs_of(group.members))):
+            return False
+        copies = isinstance(producer, COPIES)
+        return not copies or (isinstance(reader, Elementwise) and self.limits.supported(larger))
+
+
+def _reads_once(reader: Op, producer: Op) -> bool:
+    """Whether a node reads each element of an operand for one element of its own, or one row."""
+    if isinstance(reader, Elementwise):
+        return producer.shape == reader.shape
+    if isinstance(reader, WITH_PROLOGUE):
+        return reader.operands[0] is producer and all(
+            o is not producer for o in reader.operands[1:]
+        )
+    return isinstance(reader, COPIES)
+
+
+def inputs_of(members: Iterable[Op]) -> list[Op]:
+    """The tensors that nodes read from outside; numbers left out, movements looked through."""
+    inside = {id(m) for m in members}
+    found: dict[int, Op] = {}
+    for member in members:
+        for operand in member.operands:
+            base = operand
+            while is_movement(base) and id(base) not in inside:
+                base = base.operands[0]
+            number = isinstance(base, Constant) and base.type.size == 1
+            if id(base) not in inside and not number:
+                found[id(base)] = base
+    return list(found.values())

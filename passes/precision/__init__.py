@@ -1,0 +1,186 @@
+"""The pass precision: which element type each tensor has in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kcompiler.errors import UsageError
+from kcompiler.graph.build import cast
+from kcompiler.graph.node import Constant, Graph, Input, Op
+from kcompiler.graph.operators import (
+    Attention,
+    Cast,
+    Contract,
+    Conv,
+    CumSum,
+    Exp,
+    Fused,
+    Gather,
+    Host,
+    Item,
+    Mul,
+    Pow,
+    Reduce,
+    Window,
+)
+from kcompiler.graph.types import BF16, F16, F32, is_float, is_integer
+from kcompiler.kernel.views import is_movement
+from kcompiler.passes.precision.retype import Retyper, largest, narrowed
+from kcompiler.pattern import splat
+from kcompiler.pipeline import Pass
+
+DType = np.dtype[Any]
+FLOATS = {"f16": F16, "bf16": BF16, "f32": F32}
+# Constants up to this size stay float32 when float16 would lose them: they cost next to nothing.
+SMALL = 1 << 16
+
+
+class Precision(Pass):
+    """Store float32 and float64 tensors between kernels as `float`: f16, bf16 or f32.
+
+    Works on what `fuse` leaves. Inside a kernel products take operands of the stored type and add
+    up in float32, everything else is float32, and the result is rounded once, when it is stored.
+    Inputs, outputs and what the host reads and writes keep their types; casts stand at the border.
+    Narrower floats and integers stay. A result stays float32 where the stored type is known to fail
+    it: sums over a tensor that nothing scales down, powers, what comes from wide integers or is
+    computed with numbers beyond the range. Constants are rounded, small ones only where that keeps
+    their digits.
+    """
+
+    float: str = "f16"
+
+    def run(self, ir: Graph) -> Graph:
+        if self.float not in FLOATS:
+            raise UsageError(f"there is no precision {self.float!r}", fix="f16, bf16 or f32")
+        return _Conversion(ir, FLOATS[self.float]).run()
+
+
+class _Conversion:
+    """One run of the pass: old node -> new node, and its conversions to other types."""
+
+    def __init__(self, graph: Graph, stored: DType) -> None:
+        self.graph = graph
+        self.stored = stored
+        self.new: dict[int, Op] = {}
+        self.casts: dict[tuple[int, DType], Op] = {}
+
+    def run(self) -> Graph:
+        """The graph in its new types."""
+        for node in self.graph.nodes:
+            self.new[id(node)] = self._converted(node)
+        outputs = tuple((name, self._as(value, value.dtype)) for name, value in self.graph.outputs)
+        return Graph(self.graph.name, self.graph.inputs, outputs)
+
+    def _converted(self, node: Op) -> Op:
+        match node:
+            case Input() | Constant():
+                return node
+            case Host():
+                return node.with_operands([self._as(x, x.dtype) for x in node.xs])
+            case Item():
+                return node.with_operands([self.new[id(node.host)]])
+            case Fused():
+                return self._kernel(node)
+        raise ValueError(f"precision works on fused graphs, and {node!r} is outside of any kernel")
+
+    def _kernel(self, node: Fused) -> Op:
+        products = _read_by_products(node.body)
+        operands = [
+            self._operand(x, id(i) in products)
+            for x, i in zip(node.xs, node.body.inputs, strict=True)
+        ]
+        retyped = Retyper(node.body, self.stored, [x.dtype for x in operands])
+        body = retyped.finished(self._result(node, retyped.root))
+        return Fused(tuple(operands), body).with_origin(node.origin)
+
+    def _operand(self, x: Op, product: bool) -> Op:
+        """What a kernel reads for an operand of the old graph."""
+        if isinstance(x, Constant):
+            if not _is_wide(x.dtype):
+                return x
+            keeps = not product and x.type.size <= SMALL and not _representable(x, self.stored)
+            return self._as(x, F32 if keeps else self.stored)
+        if product and _is_wide(self.new[id(x)].dtype):
+            return self._as(x, self.stored)
+        return self.new[id(x)]
+
+    def _result(self, node: Fused, root: Op) -> DType:
+        """The element type in which a kernel stores its result."""
+        leaves = any(value is node for _, value in self.graph.outputs)
+        if leaves and not self.graph.users[id(node)]:
+            return node.dtype
+        if not _is_wide(root.dtype) or self.stored == F32:
+            return root.dtype
+        return F32 if stays_wide(node, self.stored) else self.stored
+
+    def _as(self, x: Op, dtype: DType) -> Op:
+        """The new node of `x` as an element type: a converted constant, or a kernel that casts."""
+        new = self.new[id(x)]
+        if new.dtype == dtype:
+            return new
+        key = (id(x), dtype)
+        if key not in self.casts:
+            if isinstance(new, Constant):
+                self.casts[key] = narrowed(new, dtype)
+            else:
+                self.casts[key] = cast_kernel(new, dtype)
+        return self.casts[key]
+
+
+def cast_kernel(x: Op, dtype: DType) -> Fused:
+    """A kernel that converts a tensor."""
+    inner = Input("x0", x.type)
+    body = Graph("cast", (inner,), (("y", cast(inner, dtype)),))
+    return Fused((x,), body).with_origin(x.origin)
+
+
+def _is_wide(dtype: DType) -> bool:
+    return is_float(dtype) and dtype.itemsize >= F32.itemsize
+
+
+def _read_by_products(body: Graph) -> set[int]:
+    """The inputs of a body that a product reads, as they are or moved; also tables of a gather."""
+    found: set[int] = set()
+    for node in body.nodes:
+        reads = node.operands if isinstance(node, Contract | Conv | Attention) else ()
+        for operand in node.operands[:1] if isinstance(node, Gather) else reads:
+            base = operand
+            while is_movement(base):
+                base = base.operands[0]
+            found.add(id(base))
+    return found
+
+
+def _representable(x: Constant, dtype: DType) -> bool:
+    """Whether every number keeps its size and its digits in a narrow type."""
+    size = np.abs(x.value[np.isfinite(x.value)])
+    size = size[size > 0]
+    tiny = 2.0**-14 if dtype == F16 else 2.0**-126
+    return not size.size or bool(size.max() <= largest(dtype) and size.min() >= tiny)
+
+
+def stays_wide(kernel: Fused, dtype: DType) -> bool:
+    """Whether a narrow type is known to fail the result of a kernel."""
+    root = kernel.body.outputs[0][1]
+    while is_movement(root):
+        root = root.operands[0]
+    if isinstance(root, Exp | Pow | CumSum) or (isinstance(root, Mul) and root.x is root.y):
+        return True
+    if isinstance(root, Reduce | Window) and root.function in {"sum", "prod"}:
+        return True
+    return any(_leaves_range(node, dtype) for node in kernel.body.nodes)
+
+
+def _leaves_range(node: Op, dtype: DType) -> bool:
+    """A number beyond the range of a narrow type, or wide integers that become floats."""
+    if isinstance(node, Constant) and is_float(node.dtype):
+        number = splat(node)
+        return number is not None and np.isfinite(number) and abs(number) > largest(dtype)
+    if not isinstance(node, Cast) or not is_float(node.dtype):
+        return False
+    return is_integer(node.x.dtype) and node.x.dtype.itemsize > 1
+
+
+__all__ = ["FLOATS", "Precision", "cast_kernel", "stays_wide"]

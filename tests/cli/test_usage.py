@@ -1,0 +1,281 @@
+"""The command line as such: help, errors, exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kcompiler import __version__, cli
+from tests.conftest import ROOT
+from tests.runtime import models
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test works in a folder of its own, where a model and its inputs are."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.onnx").write_bytes(models.linear())
+    (tmp_path / "open.onnx").write_bytes(models.open_linear())
+    np.save(tmp_path / "x.npy", np.ones((50, 96), np.float32))
+    return tmp_path
+
+
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The real thing, in a process of its own."""
+    command = [sys.executable, "-m", "kcompiler.cli", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def test_help_is_there_at_once() -> None:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert process("--help").returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.3
+
+
+def test_help(capsys: Capture) -> None:
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Usage: kcompile MODEL --target T [OPTIONS]\n")
+    for word in ("--dim N=V", "--no-verify", "disasm", "explain", "inspect", "run", "targets"):
+        assert word in text
+
+
+def test_nothing_is_help(capsys: Capture) -> None:
+    assert cli.main([]) == 0
+    assert "Usage: kcompile MODEL" in capsys.readouterr().out
+
+
+def test_version(capsys: Capture) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"kcompile {__version__}\n"
+
+
+T = ["--target", "rebel"]
+ERRORS = {
+    "no target": (
+        ["m.onnx"],
+        "error: Missing option '--target' / '-t'.\n  try: kcompile --help\n",
+    ),
+    "unknown option": (
+        ["m.onnx", *T, "--fast"],
+        "error: No such option '--fast'.\n  try: kcompile --help\n",
+    ),
+    "unknown target": (
+        ["m.onnx", "--target", "rebl"],
+        "error: there is no target 'rebl'\n  because: known: rebel\n  try: did you mean rebel?\n",
+    ),
+    "unknown target without neighbours": (
+        ["m.onnx", "--target", "xyzzy"],
+        "error: there is no target 'xyzzy'\n  because: known: rebel\n  try: take one of these\n",
+    ),
+    "unknown precision": (
+        ["m.onnx", *T, "--precision", "f12"],
+        "error: rebel has no precision 'f12'\n  try: one of: f16, bf16, f32\n",
+    ),
+    "dim without a value": (
+        ["m.onnx", *T, "--dim", "batch"],
+        "error: --dim 'batch' is not of the form N=V\n",
+    ),
+    "dim that is no number": (
+        ["m.onnx", *T, "--dim", "batch=one"],
+        "error: --dim batch=one: 'one' is not a whole number\n",
+    ),
+    "dim twice": (
+        ["m.onnx", *T, "--dim", "b=1", "--dim", "b=2"],
+        "error: --dim names 'b' twice\n  try: give each name one value\n",
+    ),
+    "shape that is no shape": (
+        ["m.onnx", *T, "--shape", "x=1,b"],
+        "error: --shape x=1,b: 'b' is not a whole number\n",
+    ),
+    "input without a file": (
+        ["m.onnx", *T, "--input", "x"],
+        "error: --input 'x' is not of the form I=file.npy\n",
+    ),
+    "input that is not there": (
+        ["m.onnx", *T, "--input", "x=none.npy"],
+        "error: there is no such file\n  at: none.npy\n",
+    ),
+    "input of another shape": (
+        ["m.onnx", *T, "--input", "x=small.npy"],
+        "error: input 'x' has the shape [1, 96]\n  because: the model was compiled for f32[50,96]\n"
+        "  try: reshape it, or compile the model for this shape\n",
+    ),
+    "input of another name": (
+        ["m.onnx", *T, "--input", "y=x.npy"],
+        "error: the model has no input 'y'\n  because: it takes x: f32[50,96]\n",
+    ),
+    "input without verification": (
+        ["m.onnx", *T, "--input", "x=x.npy", "--no-verify"],
+        "error: --input and --no-verify exclude each other: inputs serve to verify\n",
+    ),
+    "no such model": (
+        ["none.onnx", *T],
+        "error: there is no such model\n  at: none.onnx\n"
+        "  try: check the path; it is relative to the current folder\n",
+    ),
+    "no such folder": (
+        ["m.onnx", *T, "--no-verify", "-o", "none/m.kpkg"],
+        "error: cannot write the package\n  at: none/m.kpkg\n"
+        "  because: No such file or directory\n"
+        "  try: check the path, your permissions and the free space of the disk\n",
+    ),
+    "no such package": (
+        ["run", "none.kpkg"],
+        "error: cannot read the package\n  at: none.kpkg\n  because: No such file or directory\n"
+        "  try: check the path, your permissions and the free space of the disk\n",
+    ),
+    "not a package": (
+        ["inspect", "m.onnx"],
+        "error: cannot read the package\n  at: m.onnx\n",
+    ),
+    "facts of no target": (
+        ["targets", "rebl"],
+        "error: there is no target 'rebl'\n  because: known: rebel\n  try: did you mean rebel?\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(name: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kcompiler.registry._registered", dict)
+    monkeypatch.setattr("kcompiler.registry._folders", lambda: ("rebel",))
+    np.save("small.npy", np.ones((1, 96), np.float32))
+    arguments, text = ERRORS[name]
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(text)
+    assert captured.err == text or name == "not a package"
+    assert not Path("m.kpkg").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "EOF: reading magic string"),
+        (b"PK\3\4" + bytes(50), "the magic string is not correct"),
+        (b"\x80\4]\x94.", "EOF: reading magic string"),
+    ],
+)
+def test_an_input_that_is_no_array(data: bytes, why: str, capsys: Capture) -> None:
+    Path("bad.npy").write_bytes(data)
+    assert cli.main(["m.onnx", *T, "--input", "x=bad.npy"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["error: this is not an array file (.npy)", "  at: bad.npy"]
+    assert lines[2].startswith(f"  because: {why}")
+    assert lines[3:] == ["  try: write it with numpy.save(path, array)"]
+
+
+def test_an_input_that_holds_objects_is_not_unpickled(capsys: Capture) -> None:
+    np.save("bad.npy", np.array([Exploding()], object), allow_pickle=True)
+    assert cli.main(["m.onnx", *T, "--input", "x=bad.npy"]) == 2
+    assert "error: this is not an array file (.npy)\n" in capsys.readouterr().err
+    assert not Exploding.exploded
+
+
+class Exploding:
+    """Unpickling one is noticed."""
+
+    exploded = False
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return Exploding.explode, ()
+
+    @staticmethod
+    def explode() -> None:
+        Exploding.exploded = True
+
+
+def test_an_input_that_claims_to_be_huge(capsys: Capture) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }"
+    header = header.ljust(117) + b"\n"
+    Path("bad.npy").write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
+    assert cli.main(["m.onnx", *T, "--input", "x=bad.npy"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_an_open_dimension_says_how_to_fix_it(capsys: Capture) -> None:
+    assert cli.main(["open.onnx", *T]) == 2
+    text = capsys.readouterr().err
+    assert "error: the model leaves open: batch\n" in text
+    assert "--dim batch=1" in text
+
+
+BAD_MODELS = {
+    "no protobuf": b"\xff\xff\xff",
+    "text": b"this is not a model\n",
+    "empty": b"",
+    "no graph": models.model([], [], []),
+    "truncated": models.linear()[:-100],
+    "unknown operator": models.linear().replace(b"Relu", b"Rolu"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MODELS)
+def test_bad_models(name: str) -> None:
+    Path("bad.onnx").write_bytes(BAD_MODELS[name])
+    run = process("bad.onnx", *T)
+    assert run.returncode == 2, run.stderr
+    assert run.stderr.startswith("error: ")
+    assert "internal error" not in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in the compiler."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of something\nand more")
+
+    monkeypatch.setattr("kcompiler.api.find_target", fail)
+
+
+@pytest.mark.usefixtures("broken")
+def test_bugs_are_reported_without_a_traceback(capsys: Capture) -> None:
+    assert cli.main(["m.onnx", *T]) == 1
+    assert capsys.readouterr().err == (
+        "error: internal error\n"
+        "  because: ZeroDivisionError: of something\n"
+        "  try: --debug shows where it comes from; this is a bug in kcompiler, not in your model: "
+        "please report it and attach the model\n"
+    )
+
+
+@pytest.mark.usefixtures("broken")
+@pytest.mark.parametrize("arguments", [["--debug", "m.onnx", *T], ["m.onnx", *T, "--debug"]])
+def test_debug_shows_the_traceback(arguments: list[str]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        cli.main(arguments)
+
+
+def test_an_interrupt(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kcompiler.api.find_target", interrupted)
+    assert cli.main(["m.onnx", *T]) == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+
+
+def test_a_reader_that_goes_away() -> None:
+    command = f"{sys.executable} -m kcompiler.cli targets rebel | head -1"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    shell = ["bash", "-o", "pipefail", "-c", command]
+    run = subprocess.run(shell, env=env, capture_output=True, text=True, check=False)
+    assert run.stderr == ""
+    assert run.returncode == 0

@@ -1,0 +1,91 @@
+"""Small ONNX models, as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+OPSET = 20
+Value = tuple[str, int, Sequence[int | str]]
+
+
+def model(
+    nodes: Sequence[NodeProto],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    **weights: np.ndarray,
+) -> bytes:
+    """A serialized model."""
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(*i) for i in inputs],
+        [helper.make_tensor_value_info(*o) for o in outputs],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    opset = helper.make_opsetid("", OPSET)
+    made = helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    return made.SerializeToString(deterministic=True)
+
+
+def node(
+    operator: str, inputs: str, outputs: str, name: str = "", **attributes: object
+) -> NodeProto:
+    """A node, by default called like its operator; names are separated by blanks."""
+    called = name or operator.lower()
+    return helper.make_node(operator, inputs.split(), outputs.split(), name=called, **attributes)
+
+
+def values(*shape: int) -> np.ndarray:
+    """Weights: the same ones for a shape each time."""
+    return np.random.default_rng(shape).standard_normal(shape).astype(np.float32) / 4
+
+
+def linear() -> bytes:
+    """y = relu(x w + b)."""
+    return model(
+        [node("MatMul", "x w", "h"), node("Add", "h b", "s"), node("Relu", "s", "y")],
+        [("x", TensorProto.FLOAT, [50, 96])],
+        [("y", TensorProto.FLOAT, [50, 40])],
+        w=values(96, 40),
+        b=values(40),
+    )
+
+
+def open_linear() -> bytes:
+    """`linear` with an open batch."""
+    return model(
+        [node("MatMul", "x w", "y")],
+        [("x", TensorProto.FLOAT, ["batch", 96])],
+        [("y", TensorProto.FLOAT, ["batch", 40])],
+        w=values(96, 40),
+    )
+
+
+def divided() -> bytes:
+    """A part on the NPU, a determinant on the host, and a part on the NPU."""
+    return model(
+        [node("MatMul", "x w", "h"), node("Det", "h", "d"), node("Mul", "d h", "y")],
+        [("x", TensorProto.FLOAT, [6, 6])],
+        [("y", TensorProto.FLOAT, [6, 6]), ("d", TensorProto.FLOAT, [])],
+        w=values(6, 6),
+    )
+
+
+def lookup() -> bytes:
+    """Rows of a table, masked, and where the largest one is."""
+    return model(
+        [
+            node("Gather", "table ids", "rows"),
+            node("Cast", "attention_mask", "m", to=TensorProto.FLOAT),
+            node("Unsqueeze", "m last", "mm"),
+            node("Mul", "rows mm", "y"),
+            node("ArgMax", "y", "best", axis=-1, keepdims=0),
+        ],
+        [("ids", TensorProto.INT64, [1, 5]), ("attention_mask", TensorProto.INT64, [1, 5])],
+        [("y", TensorProto.FLOAT, [1, 5, 16]), ("best", TensorProto.INT64, [1, 5])],
+        table=values(7, 16),
+        last=np.array([-1]),
+    )
