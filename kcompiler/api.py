@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     import onnx
 
+    from kcompiler.build import Part
     from kcompiler.graph.node import Array
-    from kcompiler.kernel.statements import Kernel
     from kcompiler.machine.simulator.time import Timing
     from kcompiler.machine.target import Target
     from kcompiler.package import PackageInfo
@@ -89,19 +89,17 @@ class CompiledModel:
         if self._source is None:
             fix = "verify the model when you compile it"
             raise UsageError("a package holds no model to verify against", fix=fix)
-        self.verification = verify(
-            self.compilation, self.target, self._source, inputs, self.kernels
-        )
+        self.verification = verify(self.compilation, self.target, self._source, inputs, self.parts)
         return self.verification
 
-    def kernels(self, segment: NpuSegment) -> tuple[Kernel, ...]:
+    def parts(self, segment: NpuSegment) -> tuple[Part, ...]:
         """The tiled kernels of a segment, in the order of its program; none for a loaded one."""
         from kcompiler.build import parts_of
         from kcompiler.compiler import tools_for
 
         if segment.graph is None:
             return ()
-        return tuple(p.kernel for p in parts_of(segment.graph, tools_for(self.target).tile))
+        return parts_of(segment.graph, tools_for(self.target).tile)
 
     def report(self) -> Report:
         """Where the operators run, predicted time and bytes, and what is known about errors."""

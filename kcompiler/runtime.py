@@ -219,7 +219,7 @@ class HostModel:
         self.refusal = ""  # why onnxruntime does not take the model
         try:
             self._session = _ort_session(model)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen kinds
             self.refusal = _first_line(error)
         self.engine = "onnxruntime" if self._session is not None else "onnx.reference"
 

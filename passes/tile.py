@@ -20,10 +20,10 @@ from kcompiler.tiling.search import Search
 class Tile(Pass):
     """Region -> the kernel with the cheapest tiling for a chip, out of the whole space of aligned ones.
 
-    A kernel's buffers take at most `scratchpad_share` of a core's scratchpad, so that the next kernel may load
-    its first tiles meanwhile. `objective` is ``cycles`` (then bytes) or ``bytes`` (then cycles). `swap`: the matrix
-    engine may hold either factor of a product. Raises CapacityError when even the smallest tiles do not fit.
-    Equal regions are tiled once.
+    A kernel's buffers take at most `scratchpad_share` of a core's scratchpad, so that the next
+    kernel may load its first tiles meanwhile. `objective` is ``cycles`` (then bytes) or ``bytes``
+    (then cycles). `swap`: the matrix engine may hold either factor of a product. Raises
+    CapacityError when even the smallest tiles do not fit. Equal regions are tiled once.
     """
 
     chip: Chip | None = None

@@ -7,8 +7,9 @@ fixed shape comes out. So any part of a network may stay on the host, and the re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -52,6 +53,16 @@ class Part:
     opsets: Mapping[str, int]
 
 
+class Around(Protocol):
+    """What is known around a node: the operator sets, and the types that the model declares."""
+
+    @property
+    def opsets(self) -> Mapping[str, int]: ...
+
+    @property
+    def declared(self) -> Mapping[str, TensorType]: ...
+
+
 @dataclass
 class HostBuilder:
     """Makes `Host` nodes; remembers what they share: IR version, functions, and fresh names."""
@@ -65,17 +76,20 @@ class HostBuilder:
         self,
         proto: NodeProto,
         origin: str,
-        opsets: Mapping[str, int],
+        scope: Around,
         values: Mapping[str, Op | Pending],
         reason: str,
     ) -> list[Op | Pending | None]:
         """The results of a node on the host; `values` are those of all names that it reads."""
-        part, outputs = self._join(proto, opsets, values)
+        part, outputs = self._join(proto, scope.opsets, values)
         known = self._known(part, proto, outputs)
         if known:
             return known
         types = self._types(part, proto, outputs, origin)
         wanted = [name for name in outputs if name]
+        for name, original in zip(outputs, proto.output, strict=True):
+            if types.get(name) is None:
+                types[name] = scope.declared.get(original)
         fixed = [name for name in wanted if types[name] is not None]
         host = self._host(part, fixed, types, reason, origin) if fixed else None
         results: list[Op | Pending | None] = []
@@ -198,6 +212,12 @@ class HostBuilder:
 def _value_info(name: str, type_: TensorType) -> ValueInfoProto:
     elem_type = helper.np_dtype_to_tensor_dtype(type_.dtype)
     return helper.make_tensor_value_info(name, elem_type, type_.shape)
+
+
+def declared_types(infos: Iterable[ValueInfoProto]) -> dict[str, TensorType]:
+    """The types of fixed shape that a graph states for its values."""
+    found = {info.name: _tensor_type(info) for info in infos}
+    return {name: type_ for name, type_ in found.items() if type_ is not None}
 
 
 def _tensor_type(info: ValueInfoProto | None) -> TensorType | None:

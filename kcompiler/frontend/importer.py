@@ -9,7 +9,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 from kcompiler.errors import KcompilerError, UnsupportedError
 from kcompiler.frontend import control, functions, schemas
 from kcompiler.frontend.errors import NotExpressible
-from kcompiler.frontend.host import HostBuilder, Pending, no_type
+from kcompiler.frontend.host import HostBuilder, Pending, declared_types, no_type
 from kcompiler.frontend.limits import DEPTH, NODES
 from kcompiler.frontend.names import in_order, reads
 from kcompiler.frontend.node import Node
@@ -57,6 +57,7 @@ class Importer:
             raise UnsupportedError(f"graphs are nested more than {DEPTH} deep", scope.prefix)
         names = [o.name for o in graph.output]
         order = in_order(graph, names)
+        scope.declared = declared_types((*graph.value_info, *graph.output))
         needed = {name for _, node in order for name in reads(node)} | set(names)
         self._initializers(graph, scope, needed, weights or {})
         for index, node in order:
@@ -82,8 +83,8 @@ class Importer:
         if tensor.data_type == TensorProto.STRING:
             node = NodeProto(op_type="Constant", output=[tensor.name])
             node.attribute.add(name="value", type=AttributeProto.TENSOR, t=tensor)
-            opsets = {"": schemas.NEWEST}
-            (result,) = self.host.place(node, tensor.name, opsets, {}, "it is text")
+            alone = Scope({"": schemas.NEWEST})
+            (result,) = self.host.place(node, tensor.name, alone, {}, "it is text")
             return result  # type: ignore[return-value]  # its output has a name
         value = decode(tensor, self.source.external, raw)
         self.check(tensor.name, value)
@@ -168,7 +169,7 @@ class Importer:
     def _on_host(
         self, proto: NodeProto, name: str, scope: Scope, values: Mapping[str, Value], reason: str
     ) -> Sequence[Value | None]:
-        results = self.host.place(proto, name, scope.opsets, values, reason)
+        results = self.host.place(proto, name, scope, values, reason)
         self.hosted += not all(isinstance(r, Constant) for r in results if r is not None)
         return [self.settle.keep(r) if isinstance(r, Op) else r for r in results]
 

@@ -10,7 +10,7 @@ FOLD_BYTES: Final = 1 << 28
 # Multiply-accumulates likewise.
 FOLD_MACS: Final = 1 << 32
 # ONNX nodes after all functions and loops are expanded.
-NODES: Final = 200_000
+NODES: Final = 100_000
 # Steps of an unrolled recurrence.
 STEPS: Final = 4_096
 # Depth of functions and sub-graphs within each other.

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from kcompiler.errors import ModelError
 from kcompiler.frontend.host import Pending
 from kcompiler.graph.node import Op
+from kcompiler.graph.types import TensorType
 
 Value: TypeAlias = Op | Pending
 
@@ -18,6 +19,7 @@ class Scope:
     """The values of one graph, and of those around it.
 
     A function's body sees nothing of its caller: `parent` is None there. `prefix` names the call.
+    `declared` are the types that the model states for values; only the host needs them.
     """
 
     opsets: Mapping[str, int]
@@ -25,6 +27,7 @@ class Scope:
     prefix: str = ""
     depth: int = 0
     values: dict[str, Value] = field(default_factory=dict)
+    declared: dict[str, TensorType] = field(default_factory=dict)
 
     def find(self, name: str) -> Value | None:
         """What a name stands for, here or further out."""

@@ -9,7 +9,7 @@ from kcompiler.graph.matmul import accumulator
 from kcompiler.graph.node import Op
 from kcompiler.graph.operators.composite import Attention, LayerNorm, RmsNorm, Softmax
 from kcompiler.kernel.anchors import keeping, over, product
-from kcompiler.kernel.expr import Apply, Const, Expr
+from kcompiler.kernel.expr import Apply, Const, Expr, Load
 from kcompiler.kernel.loops import At, Index, Loops, Place, Scope
 from kcompiler.kernel.lowering import Lazy, Lowering, aligned
 from kcompiler.scalar import working_dtype
@@ -119,49 +119,61 @@ def rms_norm(low: Lowering, op: RmsNorm) -> Lazy:
 
 def attention(low: Lowering, op: Attention) -> Lazy:
     """Scores, maximum, exponentials, their sum, the weighted sum; the quotient where it is read."""
-    batch = tuple(f"b{d}" for d in range(len(op.shape) - 2))
-    sizes = dict(zip(batch, op.shape, strict=False)) | {"i": op.shape[-2]}
-    row, keys = (*batch, "i"), op.k.shape[-2]
-    acc = accumulator(op.q.dtype, op.k.dtype)
+    return _Attention(low, op).lower()
 
-    def score(scope: Scope, at: At) -> Expr:
-        q = low.read(op.q, scope, (*(at[b] for b in batch), at["i"], at["d"]))
-        k = low.read(op.k, scope, (*(at[b] for b in batch), at["j"], at["d"]))
-        return product(q, k, acc)
 
-    depth = {"d": op.q.shape[-1]}
-    scores = low.emit(op, Loops.over({**sizes, "j": keys}, depth), "sum", score)
+class _Attention:
+    """The steps of attention; dimensions: b0… (batch), i (queries), j (keys), d and e (depths)."""
 
-    def logit(scope: Scope, at: At) -> Expr:
-        index = (*(at[r] for r in row), at["j"])
-        found: Expr = low.access(op, scores, scope, index)
-        if op.scale != 1:
-            found = call("mul", found, Const(acc, op.scale))
-        if op.mask is None:
+    def __init__(self, low: Lowering, op: Attention) -> None:
+        self.low = low
+        self.op = op
+        self.batch = tuple(f"b{d}" for d in range(len(op.shape) - 2))
+        self.rows = dict(zip(self.batch, op.shape, strict=False)) | {"i": op.shape[-2]}
+        self.keys = {"j": op.k.shape[-2]}
+        self.acc = accumulator(op.q.dtype, op.k.dtype)
+
+    def lower(self) -> Lazy:
+        low, op = self.low, self.op
+        table = Loops.over({**self.rows, **self.keys})
+        along = Loops.over(self.rows, self.keys)
+        inner = Loops.over({**self.rows, **self.keys}, {"d": op.q.shape[-1]})
+        self.scores = low.emit(op, inner, "sum", self.score)
+        self.top = low.emit(op, along, "max", self.logit)
+        # The weighted sum is matrix work: its operands have the element type of the tensors.
+        self.powers = low.emit(op, table, "none", self.power, dtype=op.v.dtype)
+        total = low.emit(op, along, "sum", self.weight)
+        wide = Loops.over({**self.rows, "e": op.v.shape[-1]}, self.keys)
+        summed = low.emit(op, wide, "sum", self.weighted)
+        return lambda scope, index: call(
+            "div", low.access(op, summed, scope, index), low.access(op, total, scope, index[:-1])
+        )
+
+    def at(self, at: At, *names: str) -> Index:
+        """The position along the batch dimensions and some others."""
+        return tuple(at[n] for n in (*self.batch, *names))
+
+    def score(self, scope: Scope, at: At) -> Expr:
+        q = self.low.read(self.op.q, scope, self.at(at, "i", "d"))
+        return product(q, self.low.read(self.op.k, scope, self.at(at, "j", "d")), self.acc)
+
+    def logit(self, scope: Scope, at: At) -> Expr:
+        index = self.at(at, "i", "j")
+        found: Expr = self.low.access(self.op, self.scores, scope, index)
+        if self.op.scale != 1:
+            found = call("mul", found, Const(self.acc, self.op.scale))
+        mask = self.op.mask
+        if mask is None:
             return found
-        return call("add", found, low.expr(op.mask, scope, aligned(index, op.mask.shape)))
+        return call("add", found, self.low.expr(mask, scope, aligned(index, mask.shape)))
 
-    top = low.emit(op, Loops.over(sizes, {"j": keys}), "max", logit)
+    def power(self, scope: Scope, at: At) -> Expr:
+        most = self.low.access(self.op, self.top, scope, self.at(at, "i"))
+        return call("exp", call("sub", self.logit(scope, at), most))
 
-    def power(scope: Scope, at: At) -> Expr:
-        most = low.access(op, top, scope, tuple(at[r] for r in row))
-        return call("exp", call("sub", logit(scope, at), most))
+    def weight(self, scope: Scope, at: At) -> Load:
+        return self.low.access(self.op, self.powers, scope, self.at(at, "i", "j"))
 
-    # The weighted sum is the matrix engine's: its operands have the element type of the tensors.
-    powers = low.emit(op, Loops.over({**sizes, "j": keys}), "none", power, dtype=op.v.dtype)
-
-    def weight(scope: Scope, at: At) -> Expr:
-        return low.access(op, powers, scope, (*(at[r] for r in row), at["j"]))
-
-    total = low.emit(op, Loops.over(sizes, {"j": keys}), "sum", weight)
-
-    def weighted(scope: Scope, at: At) -> Expr:
-        p = low.access(op, powers, scope, (*(at[r] for r in row), at["j"]))
-        v = low.read(op.v, scope, (*(at[b] for b in batch), at["j"], at["e"]))
-        return product(p, v, acc)
-
-    wide = {**sizes, "e": op.v.shape[-1]}
-    summed = low.emit(op, Loops.over(wide, {"j": keys}), "sum", weighted)
-    return lambda scope, index: call(
-        "div", low.access(op, summed, scope, index), low.access(op, total, scope, index[:-1])
-    )
+    def weighted(self, scope: Scope, at: At) -> Expr:
+        v = self.low.read(self.op.v, scope, self.at(at, "j", "e"))
+        return product(self.weight(scope, at), v, self.acc)

@@ -1,8 +1,9 @@
 """Footprints: which box of each operand a tile of the result needs, through all nests backward.
 
-A tile is a box of the last nest's parallel axes: `origin` and `extent` of each. The indices that it uses of
-any operand follow by interval arithmetic on the affine accesses, and stay affine in the tile's origins and
-extents. So one symbolic analysis serves all candidate tilings at once: see `Range.length`.
+A tile is a box of the last nest's parallel axes: `origin` and `extent` of each. The indices that it
+uses of any operand follow by interval arithmetic on the affine accesses, and stay affine in the
+tile's origins and extents. So one symbolic analysis serves all candidate tilings at once: see
+`Range.length`.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ def hull(ranges: Sequence[Range]) -> Range | None:
 class Buffer:
     """What lies in the scratchpad: a box of an operand (`ranges`, one a dimension).
 
-    `fill` is the value outside the operand's bounds; `gather = (dimension, buffer)` says that indices along
-    that dimension come from another buffer.
+    `fill` is the value outside the operand's bounds; `gather = (dimension, buffer)` says that
+    indices along that dimension come from another buffer.
     """
 
     name: str
@@ -124,6 +125,11 @@ class Stage:
     write: str
     split: str | None = None  # the reduced axis that is cut into tiles
 
+    @property
+    def origins(self) -> frozenset[str]:
+        """The axes whose tile origin moves this stage."""
+        return frozenset().union(*(r.origins for r in self.axes.values()))
+
     def relative(self, form: Affine, target: Range, point: Mapping[str, int]) -> Affine:
         """An index of the nest as an index into a buffer, in iterations of the tile's own axes."""
         terms, offset = {}, Affine((), form.offset).plus(target.low.scaled(-1))
@@ -141,7 +147,8 @@ class Stage:
 class Footprint:
     """Everything that a tile needs: buffers (copied in or computed) and stages, in order of execution.
 
-    `axes` are the axes that may be cut, name -> extent; those of reductions are named by `reduction_axis`.
+    `axes` are the axes that may be cut, name -> extent; those of reductions are named by
+    `reduction_axis`.
     """
 
     axes: Mapping[str, int]
@@ -186,9 +193,9 @@ def footprint(
 ) -> Footprint:
     """The footprint of tiles of a region whose last nest writes the output.
 
-    `frozen` axes of that nest stay whole; so do those that turn out not to be separable. `splits` maps a nest to
-    the reduced axis that is cut. Without `strided`, reads that use every n-th element of a contiguous row take
-    the whole row.
+    `frozen` axes of that nest stay whole; so do those that turn out not to be separable. `splits`
+    maps a nest to the reduced axis that is cut. Without `strided`, reads that use every n-th
+    element of a contiguous row take the whole row.
     """
     wanted = dict(splits or {})
     while True:

@@ -107,7 +107,7 @@ class _Check:
         wanted = {"input", "constant"} if load else {"output"}
         rule = "copies read inputs and constants and write the output"
         require(outside.role in wanted, rule, where)
-        require(copy.src.shape == copy.dst.shape, "both boxes of a copy have one shape", where)
+        require(_same_shape(copy), "both boxes of a copy have one shape", where)
         require(inside.dtype == outside.dtype, "both sides of a copy have one type", where)
         self.box(buffer, inside, scope, where)
         self.box(tensor, outside, scope, where)
@@ -150,6 +150,10 @@ class _Check:
         require(0 <= dimension < len(copy.dst.shape), rule, where, f"dimension {dimension}")
         long = indices.shape[0] == copy.dst.shape[dimension]
         require(long, "a gather fills its destination", where, name)
+        extent = self.operands[copy.src.tensor].shape[dimension]
+        parts = (copy.src.origin[dimension], copy.src.shape[dimension], copy.src.step[dimension])
+        rule = "a gather chooses from all of its dimension"
+        require(parts == (Affine(), extent, 1), rule, where, copy.src.tensor)
 
     def ready(self, name: str, scope: _Scope, where: str) -> None:
         require(name in scope.written, "a buffer is written before it is read", where, name)
@@ -168,6 +172,15 @@ class _Check:
             plain = nest.combine != "none" and nest.result == Acc(nest.body.dtype)
             require(plain, "a carried result is the combined value itself", where)
         scope.written.add(nest.write.operand)
+
+
+def _same_shape(copy: Copy) -> bool:
+    """Whether the boxes agree; the source's gathered dimension does not count."""
+    gathered = -1 if copy.indirect is None else copy.indirect[0]
+    src, dst = (
+        tuple(n for d, n in enumerate(box.shape) if d != gathered) for box in (copy.src, copy.dst)
+    )
+    return src == dst
 
 
 def _reach(box: Box, tensor: Operand, loops: Mapping[str, int]) -> Reach:

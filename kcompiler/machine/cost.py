@@ -1,8 +1,8 @@
 """What work costs on a chip: closed formulas, the same for the tiler (on arrays of candidates) and for instructions.
 
-All extents may be numbers or numpy arrays that broadcast; results are float64 arrays (rank 0 for numbers), whole
-numbers of cycles. Start-up cycles are left to the caller, who knows how many instructions there are, except in
-`dma_cycles`.
+All extents may be numbers or numpy arrays that broadcast; results are float64 arrays (rank 0 for
+numbers), whole numbers of cycles. Start-up cycles are left to the caller, who knows how many
+instructions there are, except in `dma_cycles`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,37 @@ Amount: TypeAlias = float | np.ndarray[Any, np.dtype[Any]]
 Cycles: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 SPECIAL = frozenset(
-    ["exp", "log", "sqrt", "reciprocal", "rsqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "tanh", "sigmoid", "div", "mod", "fmod", "pow", "silu", "gelu", "gelu_tanh", "softplus", "softsign", "mish"]
+    [
+        "exp",
+        "log",
+        "sqrt",
+        "reciprocal",
+        "rsqrt",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "erf",
+        "tanh",
+        "sigmoid",
+        "div",
+        "mod",
+        "fmod",
+        "pow",
+        "silu",
+        "gelu",
+        "gelu_tanh",
+        "softplus",
+        "softsign",
+        "mish",
+    ]
 )
 """Scalar functions that take a vector engine `special` cycles instead of one."""
 
@@ -35,16 +65,16 @@ def systolic_cycles(
 ) -> Cycles:
     """Cycles of one m x k by k x n product on a weight-stationary R x C array.
 
-    The second factor is cut into ceil(K/(R·rate))·ceil(N/C) blocks; for each, R cycles load it, M rows stream
-    through, and R+C-2 cycles drain the array. Without `overlap_fill` blocks follow one another:
-    blocks·(2R+C+M-2)-1, the closed form of SCALE-Sim (Samajdar et al., ISPASS 2020). With it, a block loads
-    while the one before it is used, so that each takes max(M, R) cycles: R + blocks·max(M, R) + R+C-2.
+    The second factor is cut into ceil(K/(R·rate))·ceil(N/C) blocks; for each, R cycles load it, M
+    rows stream through, and R+C-2 cycles drain the array. Without `overlap_fill` blocks follow one
+    another: blocks·(2R+C+M-2)-1, the closed form of SCALE-Sim (Samajdar et al., ISPASS 2020). With
+    it, a block loads while the one before it is used: (blocks-1)·max(M, R) + 2R+C+M-2.
     """
     rows, columns = engine.rows.value, engine.columns.value
     depth = rows * mac_rate(engine, dtype)
     blocks = np.ceil(np.divide(k, depth)) * np.ceil(np.divide(n, columns))
     if engine.overlap_fill:
-        return np.asarray(blocks * np.maximum(m, rows) + 2 * rows + columns - 2)
+        return np.asarray((blocks - 1) * np.maximum(m, rows) + 2.0 * rows + columns + m - 2)
     return np.asarray(blocks * (2.0 * rows + columns + m - 2) - 1)
 
 

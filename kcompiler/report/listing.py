@@ -31,8 +31,8 @@ def _graph(segment: NpuSegment, model: CompiledModel) -> Iterator[str]:
 def _kernels(segment: NpuSegment, model: CompiledModel) -> Iterator[str]:
     from kcompiler.kernel.text import print_kernel
 
-    for kernel, info in zip(model.kernels(segment), segment.program.kernels, strict=True):
-        yield f"# {_title(info)}\n{print_kernel(kernel)}\n"
+    for part, info in zip(model.parts(segment), segment.program.kernels, strict=True):
+        yield f"# {_title(info)}\n{print_kernel(part.kernel)}\n"
 
 
 def _assembly(segment: NpuSegment, model: CompiledModel) -> Iterator[str]:

@@ -53,7 +53,7 @@ class _Kernel:
 
 
 def explain(model: CompiledModel, nodes: Sequence[Listed]) -> list[Row]:
-    """A row for each node of a model, for inputs that are converted, and for nodes inside others."""
+    """A row for each node of a model, for converted inputs, and for nodes inside others."""
     kernels = _kernels(model)
     first = {name: k for k in reversed(kernels) for name in reversed(k.origins)}
     reasons = {
@@ -66,7 +66,9 @@ def explain(model: CompiledModel, nodes: Sequence[Listed]) -> list[Row]:
     counted: set[str] = set()
     inputs = {name for name, _ in model.compilation.inputs}
     operators = {n.name: n.operator for n in nodes}
-    operators |= {name: "input" if name in inputs else reasons.get(name, ("",))[0] for name in inner}
+    operators |= {
+        name: "input" if name in inputs else reasons.get(name, ("",))[0] for name in inner
+    }
     order = [*(n for n in inner if n in inputs), *known, *(n for n in inner if n not in inputs)]
     return [_row(n, operators[n], first, reasons, counted) for n in dict.fromkeys(order)]
 

@@ -98,7 +98,7 @@ class _Section:
         body: list[Statement] = [self._alloc(b) for b in here]
         body += [self._load(b) for b in here if b.operand.role in {"input", "constant"}]
         for j, stage in enumerate(self.fp.stages):
-            inside = self._where(_origins(stage))
+            inside = self._where(stage.origins)
             if inside == (depth, reduction):
                 body.append(Compute(self._nest(stage), self._carry(j, stage)))
             elif reduction is None and inside[0] == depth and self._ends(j, stage, inside[1]):
@@ -191,7 +191,3 @@ def _looked_up(box: Box, dimension: int, shape: Sequence[int]) -> Box:
     extents = (*box.shape[:dimension], shape[dimension], *box.shape[dimension + 1 :])
     steps = (*box.step[:dimension], 1, *box.step[dimension + 1 :])
     return Box(box.tensor, origin, extents, steps)
-
-
-def _origins(stage: Stage) -> frozenset[str]:
-    return frozenset().union(*(r.origins for r in stage.axes.values()))

@@ -1,8 +1,8 @@
 """The cost of candidates under each loop order and depth of double buffering.
 
-A candidate's loops run in an order of its parallel axes; reductions are innermost. The outermost `sequential` of
-them are plain loops, the others double-buffered. A copy or stage is hoisted to the outermost loop below which
-nothing moves it, which makes its operand stationary.
+A candidate's loops run in an order of its parallel axes; reductions are innermost. The outermost
+`sequential` of them are plain loops, the others double-buffered. A copy or stage is hoisted to the
+outermost loop below which nothing moves it, which makes its operand stationary.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def schedules(axes: Sequence[str]) -> Iterator[Schedule]:
 def canonical(schedule: Schedule, points: Space) -> Values:
     """Which candidates a schedule is meant for: loops of one trip come first, in the order of `trips`.
 
-    This visits each different nest of loops once; where only some orders are tried, they may repeat.
+    This visits each different nest of loops once; where only some orders are tried, they may
+    repeat.
     """
     if len(schedule.order) > FEW_AXES:
         return np.ones(points.size, dtype=bool)
@@ -159,34 +160,58 @@ def evaluate(
 ) -> Costs:
     """Costs of a schedule for all points.
 
-    What is not double-buffered takes its own time, one after the other. The rest overlaps: it takes as long as
-    the busiest engine or memory, plus one transfer in and out to fill and drain. A copy takes as long as the core's
-    port or the memory behind it, which moves only once what several cores read alike.
+    What is not double-buffered takes its own time, one after the other. The rest is a pipeline: as
+    long as its busiest engine or memory, plus one round of the others to fill and drain it. A copy
+    takes as long as the core's port or the memory behind it, which moves only once what several
+    cores read alike; the latency of the memory counts once a start.
     """
     loops = Loops(schedule, points)
-    cycles: Values = np.zeros(points.size)
-    fill: Values = np.zeros(points.size)
-    busy: dict[str, Values] = {}
+    clock = _Clock(points, loops.cumulative[min(schedule.sequential, len(schedule.order))])
     traffic: dict[str, Values] = {}
-    tiles: Values = np.ones(points.size)
     for item in items:
-        times = loops.executions(item)
-        overlapped = loops.doubled(item)
-        alone = times * item.cycles
-        tiles = np.maximum(tiles, times)
+        times, overlapped = loops.executions(item), loops.doubled(item)
+        limit: Values | float = 0.0
         if item.memory:
             moved = item.traffic * loops.reuse(item)
-            traffic[item.memory] = traffic.get(item.memory, 0.0) + moved
+            _add(traffic, item.memory, moved)
             limit = memory_cycles(moved, item.memory, chip)
-            _add(busy, item.memory, np.where(overlapped, limit, 0.0))
-            fill += np.where(overlapped, item.cycles, 0.0)
-            cycles += np.where(overlapped, 0.0, np.maximum(alone, limit))
-        else:
-            cycles += np.where(overlapped, 0.0, alone)
-        _add(busy, item.engine, np.where(overlapped, alone, 0.0))
-    restarts = loops.cumulative[min(schedule.sequential, len(schedule.order))]
-    cycles = cycles + restarts * fill + np.max(list(busy.values()), axis=0)
-    return Costs(cycles, traffic, scratchpad_bytes(schedule, rooms, points), tiles)
+            _add(clock.busy, item.memory, np.where(overlapped, limit, 0.0))
+            clock.wait(chip.memory(item.memory).latency.value, times, overlapped)
+        clock.run(item, times, overlapped, limit)
+    used = scratchpad_bytes(schedule, rooms, points)
+    return Costs(clock.total, traffic, used, clock.tiles)
+
+
+class _Clock:
+    """Adds up the time of copies and stages; `restarts` is how often the pipeline starts."""
+
+    def __init__(self, points: Space, restarts: Values) -> None:
+        self.restarts = restarts
+        self.alone: Values = np.zeros(points.size)
+        self.latency: Values = np.zeros(points.size)
+        self.tiles: Values = np.ones(points.size)
+        self.busy: dict[str, Values] = {}
+        self.once: dict[str, Values] = {}
+
+    def wait(self, latency: int, times: Values, overlapped: Values) -> None:
+        """The latency of a memory, for each start."""
+        starts = np.where(overlapped, self.restarts, times)
+        self.latency = np.maximum(self.latency, starts * latency)
+
+    def run(self, item: Item, times: Values, overlapped: Values, limit: Values | float) -> None:
+        """An item that is executed so many times; at least `limit` cycles in all."""
+        own = times * item.cycles
+        self.tiles = np.maximum(self.tiles, times)
+        self.alone = self.alone + np.where(overlapped, 0.0, np.maximum(own, limit))
+        _add(self.busy, item.engine, np.where(overlapped, own, 0.0))
+        _add(self.once, item.engine, np.where(overlapped, item.cycles, 0.0))
+
+    @property
+    def total(self) -> Values:
+        """All cycles. Grows with each of its parts, so that faster parts never cost more."""
+        rounds = self.restarts * sum(self.once.values(), start=np.zeros_like(self.alone))
+        longest = [b - self.restarts * self.once.get(n, 0.0) for n, b in self.busy.items()]
+        return self.alone + self.latency + np.max(longest, axis=0) + rounds
 
 
 def _add(table: dict[str, Values], key: str, amount: Values) -> None:

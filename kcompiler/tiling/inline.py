@@ -70,15 +70,11 @@ def _with(nest: Nest, producer: Nest) -> Nest:
 
 
 def _shifted(body: Expr, by: int) -> Expr:
-    return substitute(
-        body, lambda e: replace(e, read=e.read + by) if isinstance(e, Load) else e
-    )
+    return substitute(body, lambda e: replace(e, read=e.read + by) if isinstance(e, Load) else e)
 
 
 def _moved(producer: Nest, access: Access) -> list[Access]:
     """The producer's reads at the point that an access to its local names."""
     pairs = zip(producer.write.index, access.index, strict=True)
     values = {own.terms[0][0]: form for own, form in pairs if own.terms}
-    return [
-        replace(a, index=tuple(f.substitute(values) for f in a.index)) for a in producer.reads
-    ]
+    return [replace(a, index=tuple(f.substitute(values) for f in a.index)) for a in producer.reads]

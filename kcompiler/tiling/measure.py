@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal, TypeAlias
@@ -23,9 +23,10 @@ Engine: TypeAlias = Literal["load", "store", "matrix", "vector"]
 class Item:
     """A copy or a stage.
 
-    `axes` are those whose tile moves it, `reduction` the cut reduction that it repeats for and `anchor` the
-    axes of the stage around that one. `cycles` is the time of one execution on its engine. A copy has moved
-    `traffic` bytes once it has run for every tile of its own axes, on all cores together.
+    `axes` are those whose tile moves it, `reduction` the cut reduction that it repeats for and
+    `anchor` the axes of the stage around that one. `cycles` is the time of one execution on its
+    engine. A copy has moved `traffic` bytes once it has run for every tile of its own axes, on all
+    cores together.
     """
 
     name: str
@@ -77,7 +78,7 @@ def rooms(fp: Footprint, points: Space, chip: Chip) -> list[Room]:
 def items(fp: Footprint, points: Space, chip: Chip, *, swap: bool) -> list[Item]:
     """All copies and stages of a footprint, in order."""
     loads = [_copy(fp, b, "load", points, chip) for b in fp.inputs]
-    stages = [_stage(fp, s, points, chip, swap=swap) for s in fp.stages]
+    stages = [i for s in fp.stages for i in _stage(fp, s, points, chip, swap=swap)]
     return [*loads, *stages, _copy(fp, fp.output, "store", points, chip)]
 
 
@@ -129,21 +130,17 @@ def _vector_cycles(
     return chip.vector.startup.value + total * (2 if wide else 1)
 
 
-def _stage(fp: Footprint, stage: Stage, points: Space, chip: Chip, *, swap: bool) -> Item:
+def _stage(fp: Footprint, stage: Stage, points: Space, chip: Chip, *, swap: bool) -> Iterator[Item]:
+    """The work of a stage on each engine; a contraction is on one or the other."""
     extents = {name: r.length(points.point) for name, r in stage.axes.items()}
     dtypes = [fp.buffer(name).operand.dtype for name in stage.reads]
     matrix, vector = nest_cycles(stage.nest, extents, dtypes, chip, swap=swap)
-    origins = frozenset().union(*(r.origins for r in stage.axes.values()))
-    cycles = np.broadcast_to(matrix + vector, points.size)
-    engine: Engine = "matrix" if stage.nest.is_contraction else "vector"
-    return Item(stage.write, engine, *_cost_place(fp, origins, cycles))
-
-
-def _cost_place(
-    fp: Footprint, origins: frozenset[str], cycles: Values
-) -> tuple[frozenset[str], Values, str | None, frozenset[str]]:
-    axes, reduction, anchor = place_of(fp, origins)
-    return axes, cycles, reduction, anchor
+    axes, reduction, anchor = place_of(fp, stage.origins)
+    engines: tuple[tuple[Engine, Values], ...] = (("matrix", matrix), ("vector", vector))
+    for engine, cycles in engines:
+        if np.any(cycles):
+            spread = np.broadcast_to(cycles, points.size)
+            yield Item(stage.write, engine, axes, spread, reduction, anchor)
 
 
 def place_of(

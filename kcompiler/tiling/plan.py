@@ -50,8 +50,8 @@ class SectionPlan:
 class Plan:
     """A tiling of a region: sections run one after the other on the same grid of cores.
 
-    `cycles` is the estimated time, `traffic` the exact bytes by memory, `capacity` the scratchpad bytes that
-    were allowed.
+    `cycles` is the estimated time, `traffic` the exact bytes by memory, `capacity` the scratchpad
+    bytes that were allowed.
     """
 
     sections: tuple[SectionPlan, ...]

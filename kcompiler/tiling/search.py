@@ -1,11 +1,11 @@
 """The best plan of a region: all candidates of all variants, exactly compared.
 
-Exact does not mean slow: a lower bound that no schedule can beat (each copy and stage as rarely as possible,
-everything overlapped) orders the candidates; the most promising give a cost, and only those whose bound is not
-above it are looked at again.
+Exact does not mean slow: a lower bound that no schedule can beat (each copy and stage as rarely as
+possible, everything overlapped) orders the candidates; the most promising give a cost, and only
+those whose bound is not above it are looked at again.
 
-Sections of one kernel run on one grid of cores. So each section keeps its best candidate for every grid, and the
-grid with the least sum wins.
+Sections of one kernel run on one grid of cores. So each section keeps its best candidate for every
+grid, and the grid with the least sum wins.
 """
 
 from __future__ import annotations

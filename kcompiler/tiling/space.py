@@ -1,7 +1,7 @@
 """The space of plans: every aligned way to cut a footprint's axes, as numpy arrays, one value a candidate.
 
-The space depends on the region, the number of cores and the shapes of the engines, never on the size or
-bandwidth of a memory: so a larger or faster memory only ever adds or cheapens plans.
+The space depends on the region, the number of cores and the shapes of the engines, never on the
+size or bandwidth of a memory: so a larger or faster memory only ever adds or cheapens plans.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Cut:
 class Space:
     """Candidates: for each axis of `cuts`, arrays of equal length.
 
-    `rows` says which row of the axis's cut each candidate takes: what depends on one axis only is computed
-    once a row.
+    `rows` says which row of the axis's cut each candidate takes: what depends on one axis only is
+    computed once a row.
     """
 
     cuts: Mapping[str, Cut]

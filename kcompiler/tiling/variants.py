@@ -1,7 +1,7 @@
 """Equivalent forms of a region that give the tiler more to choose from.
 
-A region is cut into sections, one for each nest that writes the result (a concatenation has several). A section
-is analysed with different axes whole and different reductions cut.
+A region is cut into sections, one for each nest that writes the result (a concatenation has
+several). A section is analysed with different axes whole and different reductions cut.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def _stays_inside(region: Region, operand: Operand, dimension: int) -> bool:
 def accumulating(region: Region) -> Region:
     """The region with every reduction that ends in more than a sum cut in two nests.
 
-    The first leaves the plain sum in a local of the accumulator's type, so that partial sums neither round nor
-    meet the rest of the formula; the second applies it.
+    The first leaves the plain sum in a local of the accumulator's type, so that partial sums
+    neither round nor meet the rest of the formula; the second applies it.
     """
     operands, nests = list(region.operands), []
     for nest in region.nests:

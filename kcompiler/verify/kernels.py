@@ -18,14 +18,14 @@ from kcompiler.verify.locate import Wrong, explain, unwritten
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kcompiler.build import Part
     from kcompiler.graph.node import Graph
-    from kcompiler.kernel.statements import Kernel
     from kcompiler.machine.program import Binding, KernelInfo
     from kcompiler.machine.simulator.function import Simulation
     from kcompiler.verify.result import Failure
 
 
-Kernels: TypeAlias = "Callable[[NpuSegment], tuple[Kernel, ...]]"
+Parts: TypeAlias = "Callable[[NpuSegment], tuple[Part, ...]]"
 
 
 @dataclass
@@ -33,7 +33,7 @@ class KernelCheck:
     """Watches a run of all segments; after it, `failure` is the first kernel that is wrong."""
 
     compilation: Compilation
-    kernels: Kernels | None = None
+    parts: Parts | None = None
     checked: int = 0
     failure: Failure | None = None
     running: tuple[int, KernelInfo] | None = None
@@ -65,8 +65,8 @@ class KernelCheck:
             number = self._plan(segment).numbers[kernel.first]
             wrong = Wrong(segment, kernel, element, found, expected)
             tiled = None
-            if self.kernels is not None:
-                tiled = self.kernels(self._plan(segment).segment)[number]
+            if self.parts is not None:
+                tiled = self.parts(self._plan(segment).segment)[number]
             self.failure = explain(wrong, tiled, machine)
 
     def _plan(self, segment: int) -> _Plan:

@@ -16,7 +16,7 @@ from kcompiler.machine.simulator.function import SimulationError
 from kcompiler.machine.simulator.memories import MachineFault
 from kcompiler.runtime import Executor, HostModel, check_feeds
 from kcompiler.verify.inputs import sample_inputs
-from kcompiler.verify.kernels import KernelCheck, Kernels
+from kcompiler.verify.kernels import KernelCheck, Parts
 from kcompiler.verify.result import Failure, OutputError, Verification
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def verify(
     target: Target,
     source: str | bytes,
     given: Mapping[str, Array] | None = None,
-    kernels: Kernels | None = None,
+    parts: Parts | None = None,
 ) -> Verification:
     """Climb the ladder; `source` is the ONNX model, `given` inputs take the place of random ones.
 
-    `kernels` gives the tiled kernels of a segment, to tell a wrong kernel from a wrong lowering.
+    `parts` gives the tiled kernels of a segment, to tell a wrong kernel from a wrong lowering.
 
     Raises `UsageError` for inputs that do not fit and for a compilation that was read from a
     package, which has no graphs.
@@ -46,7 +46,7 @@ def verify(
         raise UsageError("a package holds no graph to verify against", fix=fix)
     feeds = sample_inputs(compilation.graph, given)
     check_feeds(compilation.inputs, feeds)
-    check = KernelCheck(compilation, kernels)
+    check = KernelCheck(compilation, parts)
     failure = _hazards(compilation, target)
     results: dict[str, Array] = {}
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kcompiler.graph.node import Array
+from kcompiler.graph.node import Array, Constant
 from kcompiler.machine.queues import is_wait
 from kcompiler.machine.touch import Touch
 from kcompiler.verify.result import Failure
@@ -15,8 +15,8 @@ from kcompiler.verify.result import Failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kcompiler.build import Part
     from kcompiler.graph.bounded import Bounded
-    from kcompiler.kernel.statements import Kernel
     from kcompiler.machine.program import KernelInfo
     from kcompiler.machine.simulator.boxes import CoreBox
     from kcompiler.machine.simulator.function import Simulation
@@ -33,14 +33,14 @@ class Wrong:
     expected: Bounded
 
 
-def explain(wrong: Wrong, kernel: Kernel | None, machine: Simulation) -> Failure:
-    """The failure with its instruction and tile; `kernel` tells which level is to blame."""
+def explain(wrong: Wrong, part: Part | None, machine: Simulation) -> Failure:
+    """The failure with its instruction and tile; `part` tells which level is to blame."""
     output = wrong.kernel.output
     flat = int(np.ravel_multi_index(wrong.element, output.shape)) if output.shape else 0
     address = output.address + flat * output.dtype.itemsize
     place, indices = writer(machine, wrong.kernel, address)
     tile = tile_of(machine.code[place], indices) if place >= 0 else ""
-    level = _level(wrong, kernel, machine)
+    level = _level(wrong, part, machine)
     return Failure(
         rung="kernels",
         text=_text(wrong, machine, place, tile, level),
@@ -169,17 +169,15 @@ def tile_of(instruction: Any, indices: Sequence[int]) -> str:
 
 
 def _level(
-    wrong: Wrong, kernel: Kernel | None, machine: Simulation
+    wrong: Wrong, part: Part | None, machine: Simulation
 ) -> Literal["", "kernel", "program"]:
     """Which level is wrong; empty where the kernel is not at hand."""
     from kcompiler.kernel.interpreter import run_kernel
 
-    if kernel is None:
+    if part is None:
         return ""
-    names = [o.name for o in kernel.operands if o.role in {"input", "constant"}]
-    if len(names) != len(wrong.kernel.inputs):
-        return ""
-    values = [machine.get(binding) for binding in wrong.kernel.inputs]
-    result = run_kernel(kernel, dict(zip(names, values, strict=True)))
+    places = zip(part.bound.operands, wrong.kernel.inputs, strict=True)
+    values = [o.value if isinstance(o, Constant) else machine.get(place) for o, place in places]
+    result = run_kernel(part.kernel, dict(zip(part.operand_names, values, strict=True)))
     right = wrong.expected.contains(result.reshape(wrong.found.shape)).all()
     return "program" if right else "kernel"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -39,7 +40,7 @@ def output(capsys: Capture, *arguments: str, code: int = 0) -> str:
 
 
 def plain(text: str) -> str:
-    """A table without the blanks that fill its lines, and with times and sizes of this machine masked."""
+    """A table without trailing blanks, and with this machine's times and sizes masked."""
     text = re.sub(r"[\d.]+ s CPU, [\d.]+ .B resident", "… s CPU, … MB resident", text)
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
@@ -106,8 +107,6 @@ def test_json(capsys: Capture) -> None:
     assert all(number(v) and v > 0 for v in found["compile"].values())
     package = found["package"]
     data = Path("m.kpkg").read_bytes()
-    import hashlib
-
     assert package == {
         "path": "m.kpkg",
         "bytes": len(data),
@@ -136,7 +135,7 @@ def test_a_failed_verification(capsys: Capture, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("level", "word"), [("graph", "Fused("), ("kernel", "kernel k0"), ("asm", "; k0: ")]
+    ("level", "word"), [("graph", "Fused("), ("kernel", 'kernel "k0"'), ("asm", "; k0: ")]
 )
 def test_emit(level: str, word: str, capsys: Capture) -> None:
     assert cli.main(["m.onnx", *T, "--no-verify", "--emit", level]) == 0

@@ -110,8 +110,11 @@ ERRORS = {
     ),
     "input of another shape": (
         ["m.onnx", *T, "--input", "x=small.npy"],
-        "error: input 'x' has the shape [1, 96]\n  because: the model was compiled for f32[50,96]\n"
-        "  try: reshape it, or compile the model for this shape\n",
+        (
+            "error: input 'x' has the shape [1, 96]\n"
+            "  because: the model was compiled for f32[50,96]\n"
+            "  try: reshape it, or compile the model for this shape\n"
+        ),
     ),
     "input of another name": (
         ["m.onnx", *T, "--input", "y=x.npy"],
@@ -123,19 +126,26 @@ ERRORS = {
     ),
     "no such model": (
         ["none.onnx", *T],
-        "error: there is no such model\n  at: none.onnx\n"
-        "  try: check the path; it is relative to the current folder\n",
+        (
+            "error: there is no such model\n  at: none.onnx\n"
+            "  try: check the path; it is relative to the current folder\n"
+        ),
     ),
     "no such folder": (
         ["m.onnx", *T, "--no-verify", "-o", "none/m.kpkg"],
-        "error: cannot write the package\n  at: none/m.kpkg\n"
-        "  because: No such file or directory\n"
-        "  try: check the path, your permissions and the free space of the disk\n",
+        (
+            "error: cannot write the package\n  at: none/m.kpkg\n"
+            "  because: No such file or directory\n"
+            "  try: check the path, your permissions and the free space of the disk\n"
+        ),
     ),
     "no such package": (
         ["run", "none.kpkg"],
-        "error: cannot read the package\n  at: none.kpkg\n  because: No such file or directory\n"
-        "  try: check the path, your permissions and the free space of the disk\n",
+        (
+            "error: cannot read the package\n  at: none.kpkg\n"
+            "  because: No such file or directory\n"
+            "  try: check the path, your permissions and the free space of the disk\n"
+        ),
     ),
     "not a package": (
         ["inspect", "m.onnx"],

@@ -31,7 +31,7 @@ def test_mat_mul(x: tuple[int, ...], y: tuple[int, ...]) -> None:
     agree(*one("MatMul", [floats(*x), floats(*y, seed=1)]))
 
 
-@pytest.mark.parametrize(("a", "b", "alpha"), product((0, 1), (0, 1), (1.0, 0.5)))
+@pytest.mark.parametrize(("a", "b", "alpha"), list(product((0, 1), (0, 1), (1.0, 0.5))))
 def test_gemm(a: int, b: int, alpha: float) -> None:
     x = floats(*((4, 3) if a else (3, 4)))
     y = floats(*((5, 4) if b else (4, 5)), seed=1)
@@ -41,7 +41,7 @@ def test_gemm(a: int, b: int, alpha: float) -> None:
     agree(*one("Gemm", [x, y], **attributes))
 
 
-@pytest.mark.parametrize(("a", "b"), product((0, 1), (0, 1)))
+@pytest.mark.parametrize(("a", "b"), list(product((0, 1), (0, 1))))
 def test_fused_mat_mul(a: int, b: int) -> None:
     x = floats(*((2, 4, 3) if a else (2, 3, 4)))
     y = floats(*((2, 5, 4) if b else (2, 4, 5)), seed=1)

@@ -67,10 +67,12 @@ def test_activations(op_type: str, name: str) -> None:
     agree(*one(op_type, tensors, [1, 2, 3], 14, **attributes), rtol=1e-4)
 
 
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 @pytest.mark.parametrize("op_type", GATES)
-def test_clip(op_type: str) -> None:
-    tensors = operands(op_type, 1)[:4]
-    agree(*one(op_type, tensors, [1, 2, 3], 14, clip=0.3, hidden_size=HIDDEN), rtol=1e-4)
+def test_clip(op_type: str, direction: str) -> None:
+    tensors = operands(op_type, 1 + (direction == "bidirectional"))[:4]
+    attributes = {"clip": 0.3, "hidden_size": HIDDEN, "direction": direction}
+    agree(*one(op_type, tensors, [1, 2, 3], 14, **attributes), rtol=1e-4)
 
 
 def test_batch_first() -> None:
@@ -92,4 +94,4 @@ def test_batch_first() -> None:
 def test_input_projection_is_one_contraction() -> None:
     proto, _ = one("LSTM", operands("LSTM", 1)[:4], [1, 2, 3], 14, hidden_size=HIDDEN)
     contractions = [n for n in load_model(proto).graph.nodes if isinstance(n, Contract)]
-    assert len(contractions) == 1 + SEQUENCE
+    assert len(contractions) == SEQUENCE  # the first state is 0, and its product known

@@ -27,14 +27,14 @@ def scales(*values: float) -> Any:
     return np.array(values, np.float32)
 
 
-@pytest.mark.parametrize(("coordinates", "rounding", "size"), product(COORDINATES, ROUNDINGS, SIZES))
+@pytest.mark.parametrize(("coordinates", "rounding", "size"), list(product(COORDINATES, ROUNDINGS, SIZES)))
 def test_nearest(coordinates: str, rounding: str, size: tuple[int, int]) -> None:
     attributes = {"coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
     operands = [floats(1, 2, 5, 6), None, None, np.array((1, 2, *size))]
     agree(*one("Resize", operands, [3], 19, mode="nearest", **attributes))
 
 
-@pytest.mark.parametrize(("coordinates", "size"), product(COORDINATES, SIZES))
+@pytest.mark.parametrize(("coordinates", "size"), list(product(COORDINATES, SIZES)))
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 def test_interpolation(mode: str, coordinates: str, size: tuple[int, int]) -> None:
     attributes = {"coordinate_transformation_mode": coordinates, "mode": mode}

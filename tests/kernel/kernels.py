@@ -41,7 +41,7 @@ kernel "rows" {
   alloc ids: i64[3] in sram
   alloc rows: f32[3,3] in sram
   copy ids[0 +: 3] = in0[0 +: 3] else 0
-  copy rows[0 +: 3, 0 +: 3] = in1[0 +: 3, 5 +: 3 step -2] else 0 gather 0 by ids
+  copy rows[0 +: 3, 0 +: 3] = in1[0 +: 5, 5 +: 3 step -2] else 0 gather 0 by ids
   copy out[0 +: 3, 0 +: 3] = rows[0 +: 3, 0 +: 3] else 0
 }
 """

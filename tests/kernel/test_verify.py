@@ -129,6 +129,7 @@ STORE = "  copy out[0 +: 3, 0 +: 3] = rows[0 +: 3, 0 +: 3] else 0\n"
 
 GATHER_FAULTS = {
     "a gather takes its indices from a buffer of integers of rank 1": ("by ids", "by rows"),
+    "a gather chooses from all of its dimension": ("in1[0 +: 5", "in1[1 +: 4"),
     "a gather fills its destination": ("alloc ids: i64[3]", "alloc ids: i64[4]"),
     "a buffer is written before it is read": ("  copy ids[0 +: 3] = in0[0 +: 3] else 0\n", ""),
     "only reads gather": (STORE, STORE.replace("\n", " gather 0 by ids\n")),

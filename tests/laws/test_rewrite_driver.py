@@ -158,7 +158,8 @@ def random_graph(seed: int) -> Graph:
         w = weight(rng, 2, 1)
         made: list[Op] = [
             Add(a, b), Mul(a, b), Sub(a, c), Mul(a, c), Add(a, c), Mul(a, w), Relu(a), Tanh(a),
-            Transpose(Transpose(a, (1, 0)), (1, 0)), Mul(a, Add(Erf(Mul(a, number(0.70710678))), number(1))),
+            Transpose(Transpose(a, (1, 0)), (1, 0)),
+            Mul(a, Add(Erf(Mul(a, number(0.70710678))), number(1))),
         ]  # fmt: skip
         parts.append(made[rng.integers(len(made))])
     return graph_of(parts[-1], parts[-2])

@@ -45,7 +45,11 @@ REGIONS = {
     "layer norm": r.layer_norm(6, 24, F32),
     "attention": r.attention(2, 6, 8, 4, F32),
 }
-ROUGH = {"softmax", "layer norm", "attention"}  # their sums are rounded, in an order that tiles change
+ROUGH = {
+    "softmax",
+    "layer norm",
+    "attention",
+}  # their sums are rounded, in an order that tiles change
 SMALL = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
@@ -75,9 +79,7 @@ def test_any_legal_plan_computes_the_same(name: str, data: st.DataObject) -> Non
 @pytest.mark.parametrize("name", [n for n in REGIONS if n != "gather"])
 @given(data=st.data())
 @SMALL
-def test_plans_know_the_bytes_and_the_room_that_they_take(
-    name: str, data: st.DataObject
-) -> None:
+def test_plans_know_the_bytes_and_the_room_that_they_take(name: str, data: st.DataObject) -> None:
     region = REGIONS[name]
     plan = data.draw(legal_plans(region, ROOMY))
     kernel = emit(plan, region, "sram")
@@ -85,7 +87,7 @@ def test_plans_know_the_bytes_and_the_room_that_they_take(
     for operand, nbytes in moved_bytes(kernel).items():
         moved["dram" if kernel.operand(operand).role == "constant" else "l2"] += nbytes
     assert dict(plan.traffic) == {m: n for m, n in moved.items() if m in dict(plan.traffic)}
-    _, used = buffer_addresses(kernel, ROOMY.chip.memory("sram"), top=False)
+    _, used = buffer_addresses(kernel, ROOMY.chip.memory("sram"))
     assert used <= plan.used <= plan.capacity
 
 
@@ -157,11 +159,13 @@ def test_a_plan_never_exceeds_the_memory(region: Region, kilobytes: int) -> None
     except CapacityError:
         return
     assert plan.used <= search.capacity
-    _, used = buffer_addresses(emit(plan, region, "sram"), search.chip.memory("sram"), top=False)
+    _, used = buffer_addresses(emit(plan, region, "sram"), search.chip.memory("sram"))
     assert used <= plan.used
 
 
-def rewritten(body: tuple[Statement, ...], change: dict[Statement, Statement]) -> tuple[Statement, ...]:
+def rewritten(
+    body: tuple[Statement, ...], change: dict[Statement, Statement]
+) -> tuple[Statement, ...]:
     """Statements with some replaced."""
     return tuple(
         replace(s, body=rewritten(s.body, change)) if isinstance(s, For) else change.get(s, s)
@@ -189,7 +193,10 @@ def faults(kernel: Kernel) -> Iterator[tuple[str, Kernel]]:
         for d, origin in enumerate(box.origin):
             moved = (*box.origin[:d], origin.plus(Affine((), 1)), *box.origin[d + 1 :])
             wrong = replace(statement, **{side: replace(box, origin=moved)})  # type: ignore[arg-type]
-            yield f"{box.tensor} {d}", replace(kernel, body=rewritten(kernel.body, {statement: wrong}))
+            yield (
+                f"{box.tensor} {d}",
+                replace(kernel, body=rewritten(kernel.body, {statement: wrong})),
+            )
 
 
 @pytest.mark.parametrize("name", ["matmul", "3x3", "3x3 stride 2", "pool", "depthwise", "concat"])

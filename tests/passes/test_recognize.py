@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def elementwise_left(graph: Graph) -> list[str]:
 
 
 def gelu_of_torch(x: Op) -> Op:
-    """x * 0.5 * (1 + erf(x / sqrt(2))), as the legacy exporter writes it."""
+    """X * 0.5 * (1 + erf(x / sqrt(2))), as the legacy exporter writes it."""
     gate = Add(Erf(Div(x, scalar(x, math.sqrt(2)))), scalar(x, 1))
     return Mul(Mul(x, gate), scalar(x, 0.5))
 
@@ -80,20 +81,20 @@ def gelu_of_gpt2(x: Op) -> Op:
 
 
 def gelu_of_flax(x: Op) -> Op:
-    """x * (0.5 * (1 + tanh(...)))."""
+    """X * (0.5 * (1 + tanh(...)))."""
     cubic = Mul(x, Mul(x, Mul(scalar(x, 0.044715), x)))
     gate = Add(Tanh(Mul(scalar(x, 0.7978845608), Add(x, cubic))), scalar(x, 1))
     return Mul(x, Mul(scalar(x, 0.5), gate))
 
 
 def hard_swish_of_paddle(x: Op) -> Op:
-    """x * clip(x + 3, 0, 6) / 6."""
+    """X * clip(x + 3, 0, 6) / 6."""
     clipped = Min(Max(Add(x, scalar(x, 3)), scalar(x, 0)), scalar(x, 6))
     return Div(Mul(x, clipped), scalar(x, 6))
 
 
 def hard_swish_of_torch(x: Op) -> Op:
-    """x * hardsigmoid(x), with alpha 1/6."""
+    """X * hardsigmoid(x), with alpha 1/6."""
     line = Add(Mul(x, scalar(x, 1 / 6)), scalar(x, 0.5))
     return Mul(x, Max(Min(line, scalar(x, 1)), scalar(x, 0)))
 
@@ -108,15 +109,15 @@ ACTIVATIONS = [
 
 
 @pytest.mark.parametrize(("write", "kind"), ACTIVATIONS, ids=lambda v: v.__name__)
-def test_activations(write: type[Op], kind: type[Op]) -> None:
+def test_activations(write: Callable[[Op], Op], kind: type[Op]) -> None:
     graph = recognized(write(X))
     assert kinds(graph, kind) == [kind.__name__]
     assert elementwise_left(graph) == []
 
 
 @pytest.mark.parametrize(("write", "kind"), ACTIVATIONS, ids=lambda v: v.__name__)
-def test_activations_between_weights(write: type[Op], kind: type[Op]) -> None:
-    """Biases before and weights after pull constants out of the pattern; it is found all the same."""
+def test_activations_between_weights(write: Callable[[Op], Op], kind: type[Op]) -> None:
+    """Biases and weights around it pull constants out of the pattern; it is found all the same."""
     before = Add(Contract(X, W, "bik,kj->bij", F32), weight(RNG, 8))
     after = Contract(write(before), W, "bik,kj->bij", F32)
     graph = recognized(after)
@@ -162,7 +163,9 @@ def test_layer_norm(power: bool) -> None:
     square = Pow(centred, number(2)) if power else Mul(centred, centred)
     normal = Div(centred, Sqrt(Add(mean(square, (2,)), number(1e-5))))
     graph = recognized(Add(Mul(normal, weight(RNG, 8)), weight(RNG, 8)))
-    assert [n for n in map(type, graph.nodes) if n.__name__ not in {"Input", "Constant"}] == [LayerNorm]
+    assert [n for n in map(type, graph.nodes) if n.__name__ not in {"Input", "Constant"}] == [
+        LayerNorm
+    ]
 
 
 def test_a_norm_with_a_wrong_mean_stays() -> None:
@@ -190,7 +193,7 @@ def finished(logits: Op, v: Op) -> Op:
 
 
 def product(q: Op, k: Op) -> Op:
-    """q times the transpose of k, as a matmul of [1, 4, ...] without the batch of one."""
+    """Q times the transpose of k, as a matmul of [1, 4, ...] without the batch of one."""
     keys = swap_axes(k, 2, 3)
     flat = Contract(reshape(q, q.shape[1:]), reshape(keys, keys.shape[1:]), "hqd,hdk->hqk", F32)
     return reshape(flat, (1, *flat.shape))
@@ -215,7 +218,7 @@ MASK = tensor("m", 1, 1, 5, 7)
         ),
     ],
 )
-def test_attention(logits: type[Op]) -> None:
+def test_attention(logits: Callable[[Op, Op], Op]) -> None:
     graph = recognized(finished(logits(heads("q", 5), heads("k", 7)), heads("v", 7)))
     assert kinds(graph, Attention, Contract, Softmax) == ["Attention"]
     (attention,) = (n for n in graph.nodes if isinstance(n, Attention))

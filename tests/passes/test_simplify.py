@@ -13,6 +13,9 @@ from kcompiler.passes.simplify import Simplify
 from kcompiler.sample import tensor
 from tests.passes.text import assert_same, becomes, graph, shown, stays
 
+PLAIN = "strides=(1,), pads_low=(0,), pads_high=(0,), dilations=(1,), groups=1, dtype=f32"
+PADDED = "strides=(1,), pads_low=(1,), pads_high=(1,), dilations=(1,), groups=1, dtype=f32"
+
 
 def test_nothing_is_left_of_neutral_elements() -> None:
     becomes(
@@ -145,12 +148,12 @@ def test_slices_of_joined_tensors_take_the_pieces() -> None:
 def test_batch_norm_and_padding_go_into_the_convolution() -> None:
     becomes(
         Simplify(),
-        """
+        f"""
         (%0)
         %0: f32[1,1,4] = input("x")
         %1: f32[1,1,6] = Pad(%0, low=(0, 0, 1), high=(0, 0, 1), value=0.0)  # "pad"
         %2: f32[2,1,3] = const(1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
-        %3: f32[1,2,4] = Conv(%1, %2, strides=(1,), pads_low=(0,), pads_high=(0,), dilations=(1,), groups=1, dtype=f32)  # "conv"
+        %3: f32[1,2,4] = Conv(%1, %2, {PLAIN})  # "conv"
         %4: f32[2,1] = const(1.0, -1.0)
         %5: f32[1,2,4] = Add(%3, %4)  # "conv"
         %6: f32[2,1] = const(2.0, 0.5)
@@ -159,11 +162,11 @@ def test_batch_norm_and_padding_go_into_the_convolution() -> None:
         %9: f32[1,2,4] = Add(%7, %8)  # "bn"
         return "y" = %9
         """,
-        """
+        f"""
         (%0)
         %0: f32[1,1,4] = input("x")
         %1: f32[2,1,3] = const(2.0, 4.0, 6.0, 2.0, 2.5, 3.0)  # "pad", "conv", "bn"
-        %2: f32[1,2,4] = Conv(%0, %1, strides=(1,), pads_low=(1,), pads_high=(1,), dilations=(1,), groups=1, dtype=f32)  # "pad", "conv", "bn"
+        %2: f32[1,2,4] = Conv(%0, %1, {PADDED})  # "pad", "conv", "bn"
         %3: f32[2,1] = const(2.25, 0.0)  # "conv", "pad", "bn"
         %4: f32[1,2,4] = Add(%2, %3)  # "bn", "conv", "pad"
         return "y" = %4
@@ -193,11 +196,11 @@ def test_equal_nodes_are_computed_once_and_keep_all_origins() -> None:
 
 
 def test_a_shared_convolution_keeps_its_weights() -> None:
-    text = """
+    text = f"""
         (%0)
         %0: f32[1,1,4] = input("x")
         %1: f32[2,1,1] = const(1.0, 2.0)
-        %2: f32[1,2,4] = Conv(%0, %1, strides=(1,), pads_low=(0,), pads_high=(0,), dilations=(1,), groups=1, dtype=f32)
+        %2: f32[1,2,4] = Conv(%0, %1, {PLAIN})
         %3: f32[2,1] = const(0.5, 3.0)
         %4: f32[1,2,4] = Mul(%2, %3)
         return "y" = %4, "z" = %2
@@ -221,14 +224,14 @@ def test_integers_keep_their_division() -> None:
 def test_a_mean_keeps_its_factor() -> None:
     stays(
         Simplify(),
-        """
+        f"""
         (%0)
         %0: f32[1,2,8] = input("x")
         %1: f32[1,2,1] = Reduce(%0, function="sum", axes=(2,))
         %2: f32[] = const(0.125)
         %3: f32[1,2,1] = Mul(%1, %2)
         %4: f32[2,2,1] = const(1.0, 2.0, 3.0, 4.0)
-        %5: f32[1,2,1] = Conv(%3, %4, strides=(1,), pads_low=(0,), pads_high=(0,), dilations=(1,), groups=1, dtype=f32)
+        %5: f32[1,2,1] = Conv(%3, %4, {PLAIN})
         return "y" = %5
         """,
     )

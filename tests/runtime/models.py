@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -27,12 +28,11 @@ def model(
     )
     opset = helper.make_opsetid("", OPSET)
     made = helper.make_model(graph, opset_imports=[opset], ir_version=9)
-    return made.SerializeToString(deterministic=True)
+    data: bytes = made.SerializeToString(deterministic=True)
+    return data
 
 
-def node(
-    operator: str, inputs: str, outputs: str, name: str = "", **attributes: object
-) -> NodeProto:
+def node(operator: str, inputs: str, outputs: str, name: str = "", **attributes: Any) -> NodeProto:
     """A node, by default called like its operator; names are separated by blanks."""
     called = name or operator.lower()
     return helper.make_node(operator, inputs.split(), outputs.split(), name=called, **attributes)
@@ -44,7 +44,7 @@ def values(*shape: int) -> np.ndarray:
 
 
 def linear() -> bytes:
-    """y = relu(x w + b)."""
+    """The rectified sum of a product and a bias."""
     return model(
         [node("MatMul", "x w", "h"), node("Add", "h b", "s"), node("Relu", "s", "y")],
         [("x", TensorProto.FLOAT, [50, 96])],

@@ -49,21 +49,20 @@ def test_importing_the_package_is_light() -> None:
 
 def test_what_is_not_there() -> None:
     with pytest.raises(AttributeError, match="module 'kcompiler' has no attribute 'compiles'"):
-        _ = kcompiler.compiles  # type: ignore[attr-defined]
+        _ = kcompiler.compiles
 
 
 def test_models_from_paths_bytes_and_messages(tmp_path: Path) -> None:
     data = models.linear()
     (tmp_path / "m.onnx").write_bytes(data)
-    found = [
-        kcompiler.compile(source).to_bytes()
-        for source in (data, onnx.load_from_string(data))
-    ]
+    found = [kcompiler.compile(source).to_bytes() for source in (data, onnx.load_from_string(data))]
     assert found[0] == found[1]
     by_path = kcompiler.compile(tmp_path / "m.onnx")
     assert by_path.compilation.model == "m.onnx"
     x = np.ones((50, 96), np.float32)
-    np.testing.assert_array_equal(by_path.run({"x": x})["y"], kcompiler.load(found[0]).run({"x": x})["y"])
+    np.testing.assert_array_equal(
+        by_path.run({"x": x})["y"], kcompiler.load(found[0]).run({"x": x})["y"]
+    )
 
 
 def test_dims_and_shapes() -> None:
@@ -105,7 +104,8 @@ def test_a_loaded_model_has_nothing_to_verify_against(linear: CompiledModel) -> 
     with pytest.raises(UsageError) as caught:
         kcompiler.load(linear.to_bytes()).verify()
     assert str(caught.value) == (
-        "error: a package holds no model to verify against\n  try: verify the model when you compile it"
+        "error: a package holds no model to verify against\n"
+        "  try: verify the model when you compile it"
     )
 
 
@@ -139,7 +139,9 @@ from dataclasses import replace
 from kcompiler.targets.rebel import TARGET as REBEL
 TARGET = replace(REBEL, name="mychip")
 """
-REGISTRATION = "[kcompiler.targets]\nmychip = mychip_plugin\nbroken = mychip_absent\nodd = math:pi\n"
+REGISTRATION = (
+    "[kcompiler.targets]\nmychip = mychip_plugin\nbroken = mychip_absent\nodd = math:pi\n"
+)
 
 
 def test_a_target_of_another_package(tmp_path: Path) -> None:

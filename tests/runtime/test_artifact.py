@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,15 @@ def changed(model: CompiledModel, change: Change) -> bytes:
 
 def npu(manifest: Manifest) -> dict[str, Any]:
     """The first program."""
-    segments = manifest["segments"]
-    return next(s for s in segments if s["kind"] == "npu")  # type: ignore[no-any-return]
+    part: dict[str, Any] = next(s for s in manifest["segments"] if s["kind"] == "npu")
+    return part
 
 
 def tensor(manifest: Manifest, role: str) -> dict[str, Any]:
     """The first tensor of a role in the first program."""
     part = npu(manifest)
-    return part["tensors"][part[role][0]]  # type: ignore[no-any-return]
+    found: dict[str, Any] = part["tensors"][part[role][0]]
+    return found
 
 
 def small_memory(manifest: Manifest, _: Sections) -> None:
@@ -186,6 +188,12 @@ def test_truth_values_are_checked(linear: CompiledModel) -> None:
         kcompiler.load(changed(linear, change))
 
 
+def serialized(graph: onnx.GraphProto) -> bytes:
+    """A model of a graph."""
+    data: bytes = helper.make_model(graph).SerializeToString()
+    return data
+
+
 def external() -> bytes:
     """A model whose weight is in another file."""
     weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[6, 6])
@@ -194,7 +202,7 @@ def external() -> bytes:
     node = helper.make_node("Det", ["w"], ["d"])
     graph = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("d", 1, [])])
     graph.initializer.append(weight)
-    return helper.make_model(graph).SerializeToString()
+    return serialized(graph)
 
 
 def constant_inside() -> bytes:
@@ -204,7 +212,7 @@ def constant_inside() -> bytes:
     inner.node.insert(0, node)
     branch = helper.make_node("If", ["c"], ["d"], then_branch=inner, else_branch=inner)
     value = helper.make_tensor_value_info("d", 1, [])
-    return helper.make_model(helper.make_graph([branch], "g", [], [value])).SerializeToString()
+    return serialized(helper.make_graph([branch], "g", [], [value]))
 
 
 @pytest.mark.parametrize(
@@ -232,9 +240,8 @@ def test_an_instruction_that_leaves_a_memory(linear: CompiledModel) -> None:
     isa = linear.target.isa
     code = isa.decode_program(linear.programs[0].program.code)
     place = next(i for i, x in enumerate(code) if x.mnemonic == "ndma.load")
-    from dataclasses import replace
-
-    code[place] = replace(code[place], base=(1 << 40) - 8)  # type: ignore[call-arg]
+    loaded: Any = code[place]
+    code[place] = replace(loaded, base=(1 << 40) - 8)
     package = changed(linear, lambda _, s: s.update({"0/code": isa.encode_program(code)}))
     with pytest.raises(PackageError) as caught:
         kcompiler.Session(package).run(None, {"x": np.zeros((50, 96), np.float32)})

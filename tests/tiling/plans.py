@@ -28,11 +28,7 @@ def candidates(region: Region, search: Search) -> list[Candidates]:
     parts = sections(unrepeated(region))
     common = (1, 2, 4) if len(parts) > 1 else None
     return [
-        [
-            found
-            for v in variants(part)
-            for found in feasible(make_field(v, search, common), search)
-        ]
+        [found for v in variants(part) for found in feasible(make_field(v, search, common), search)]
         for part in parts
     ]
 
@@ -111,9 +107,7 @@ def executed(
                 yield from executed(statement.body, {**point, statement.var: i})
 
 
-def _inside(
-    box: Box, operand: Operand, copy: Copy, point: Mapping[str, int]
-) -> tuple[range, ...]:
+def _inside(box: Box, operand: Operand, copy: Copy, point: Mapping[str, int]) -> tuple[range, ...]:
     """The indices of a box inside the operand."""
     found = []
     for d, (low, length, step, size) in enumerate(

@@ -15,18 +15,14 @@ from kcompiler.compilation import Compilation, NpuSegment
 from kcompiler.errors import UsageError, VerificationError
 from kcompiler.kernel.statements import Compute, For
 from kcompiler.verify import Verification, verify
-from kcompiler.verify.kernels import Kernels
+from kcompiler.verify.kernels import Parts
 from tests.runtime import models
 
 
-def checked(
-    model: CompiledModel, segment: NpuSegment, kernels: Kernels | None = None
-) -> Verification:
+def checked(model: CompiledModel, segment: NpuSegment, parts: Parts | None = None) -> Verification:
     """The verification of a model with its only segment replaced."""
     compilation: Compilation = replace(model.compilation, segments=(segment,))
-    return verify(
-        compilation, model.target, models.linear(), kernels=kernels or model.kernels
-    )
+    return verify(compilation, model.target, models.linear(), parts=parts or model.parts)
 
 
 def code_of(model: CompiledModel) -> list[Any]:
@@ -173,11 +169,13 @@ def test_a_wrong_tiling_is_the_kernels_fault(linear: CompiledModel) -> None:
     """Kernel and program agree with each other and not with the graph."""
     segment = linear.programs[0]
     number = next(i for i, k in enumerate(segment.program.kernels) if k.macs)
-    kernels = list(linear.kernels(segment))
-    kernels[number] = replace(kernels[number], body=without_work(kernels[number].body))
+    parts = list(linear.parts(segment))
+    kernel = parts[number].kernel
+    kernel = replace(kernel, body=without_work(kernel.body))
+    parts[number] = replace(parts[number], kernel=kernel)
     values = {n: np.zeros_like(v) for n, v in segment.program.values.items()}
     program = replace(segment.program, values=values)
-    result = checked(linear, replace(segment, program=program), lambda _: tuple(kernels))
+    result = checked(linear, replace(segment, program=program), lambda _: tuple(parts))
     failure = result.first_failure
     assert failure is not None
     assert failure.level == "kernel"

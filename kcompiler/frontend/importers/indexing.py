@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from kcompiler.errors import ModelError
 from kcompiler.frontend.helpers import from_negative, table_size
 from kcompiler.frontend.node import Node
 from kcompiler.frontend.registry import onnx_op
@@ -31,7 +32,10 @@ def gather(node: Node) -> Op:
 
 def _check_range(indices: np.ndarray[tuple[int, ...], np.dtype[np.generic]], extent: int) -> None:
     if indices.size and not (-extent <= int(indices.min()) and int(indices.max()) < extent):
-        raise ValueError(f"an index of {indices.min()}..{indices.max()} in an axis of {extent}")
+        raise ModelError(
+            f"indices {indices.min()} to {indices.max()} into an axis of {extent}",
+            fix="check the shapes that the model was exported with",
+        )
 
 
 @onnx_op("GatherElements")

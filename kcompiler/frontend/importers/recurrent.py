@@ -252,7 +252,10 @@ def _functions(node: Node, defaults: tuple[str, ...]) -> list[Function]:
     if len(names) != len(defaults):
         raise ValueError(f"{len(names)} activations of {len(defaults)}")
     limit = node.number("clip", 0.0)
-    return [_function(name, alphas, betas, limit) for name in names]
+    # The last of an LSTM's three sees the cell as it is, as in onnxruntime.
+    free = {2, 5} if node.op_type == "LSTM" else set()
+    limits = [0.0 if i in free else limit for i in range(len(names))]
+    return [_function(n, alphas, betas, bound) for n, bound in zip(names, limits, strict=True)]
 
 
 def _function(name: str, alphas: object, betas: object, limit: float) -> Function:

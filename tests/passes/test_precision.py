@@ -1,0 +1,280 @@
+"""The pass precision: which element types tensors have in memory."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kcompiler.errors import UsageError
+from kcompiler.graph.build import cast, constant, mean, reshape, slice_axis, transpose
+from kcompiler.graph.interpreter import run_graph
+from kcompiler.graph.node import Array, Constant, Graph, Input, Op
+from kcompiler.graph.operators import (
+    Add,
+    Attention,
+    Contract,
+    Exp,
+    Fused,
+    Gather,
+    Host,
+    Item,
+    LayerNorm,
+    Mul,
+    Reduce,
+    Relu,
+    Rsqrt,
+    Sub,
+    Tanh,
+)
+from kcompiler.graph.types import F16, F32, F64, I32, I64, TensorType
+from kcompiler.graph.verify import verify_graph
+from kcompiler.kernel.from_graph import region_of
+from kcompiler.passes.fuse import Fuse
+from kcompiler.passes.precision import Precision
+from kcompiler.sample import number, tensor, weight
+from tests.passes.text import graph, shown
+
+RNG = np.random.default_rng(0)
+X = tensor("x", 2, 8)
+
+
+def model(*outputs: Op) -> Graph:
+    found = Graph("g", (), tuple((f"y{i}", o) for i, o in enumerate(outputs)))
+    inputs = tuple(n for n in found.nodes if isinstance(n, Input))
+    return Graph("g", inputs, found.outputs)
+
+
+def converted(*outputs: Op, float_: str = "f16") -> Graph:
+    before = model(*outputs)
+    after = Precision(float_).run(Fuse().run(before))
+    verify_graph(after)
+    assert [(n, v.type) for n, v in after.outputs] == [(n, v.type) for n, v in before.outputs]
+    assert [i.type for i in after.inputs] == [i.type for i in before.inputs]
+    for kernel in kernels(after):
+        region_of(kernel)
+    return after
+
+
+def kernels(graph: Graph) -> list[Fused]:
+    return [n for n in graph.nodes if isinstance(n, Fused)]
+
+
+def stored(graph: Graph) -> list[str]:
+    """What each kernel is and how it stores its result."""
+    return [f"{k.body.name} {k.dtype.name}" for k in kernels(graph)]
+
+
+def dense(x: Op, width: int = 8) -> Op:
+    w = constant(RNG.normal(0, x.shape[-1] ** -0.5, (x.shape[-1], width)), x.dtype)
+    return Add(Contract(x, w, "ik,kj->ij", x.dtype), weight(RNG, width, dtype=x.dtype))
+
+
+def run(graph: Graph, **inputs: Array) -> Array:
+    return run_graph(graph, inputs)["y0"]
+
+
+def test_products_are_f16_and_everything_else_is_f32_inside() -> None:
+    before = graph(
+        """
+        (%0)
+        %0: f32[1,2] = input("x")  # "x"
+        %1: f32[2,2] = const(1.0, 2.0, 3.0, 4.0)
+        %2: f32[1,2] = Fused([%0, %1]) {
+            graph "contract"(%0, %1)
+            %0: f32[1,2] = input("x0")
+            %1: f32[2,2] = input("x1")
+            %2: f32[1,2] = Contract(%0, %1, equation="ik,kj->ij", dtype=f32)  # "a"
+            %3: f32[] = const(0.5)
+            %4: f32[1,2] = Mul(%2, %3)  # "b"
+            return "y" = %4
+        }  # "a", "b"
+        %3: f32[1,2] = Fused([%2]) {
+            graph "tanh"(%0)
+            %0: f32[1,2] = input("x0")
+            %1: f32[1,2] = Tanh(%0)  # "c"
+            return "y" = %1
+        }  # "c"
+        return "y" = %3
+        """
+    )
+    expected = """
+        (%0)
+        %0: f32[1,2] = input("x")  # "x"
+        %1: f16[1,2] = Fused([%0]) {
+            graph "cast"(%0)
+            %0: f32[1,2] = input("x0")
+            %1: f16[1,2] = Cast(%0, dtype=f16)
+            return "y" = %1
+        }  # "x"
+        %2: f16[2,2] = const(1.0, 2.0, 3.0, 4.0)
+        %3: f16[1,2] = Fused([%1, %2]) {
+            graph "contract"(%0, %1)
+            %0: f16[1,2] = input("x0")
+            %1: f16[2,2] = input("x1")
+            %2: f32[1,2] = Contract(%0, %1, equation="ik,kj->ij", dtype=f32)  # "a"
+            %3: f32[] = const(0.5)
+            %4: f32[1,2] = Mul(%2, %3)  # "b"
+            %5: f16[1,2] = Cast(%4, dtype=f16)
+            return "y" = %5
+        }  # "a", "b"
+        %4: f32[1,2] = Fused([%3]) {
+            graph "tanh"(%0)
+            %0: f16[1,2] = input("x0")
+            %1: f32[1,2] = Cast(%0, dtype=f32)
+            %2: f32[1,2] = Tanh(%1)  # "c"
+            return "y" = %2
+        }  # "c"
+        return "y" = %4
+        """
+    assert shown(Precision().run(before)) == textwrap.dedent(expected).strip()
+
+
+@pytest.mark.parametrize(("name", "bits"), [("f16", "float16"), ("bf16", "bfloat16")])
+def test_results_between_kernels(name: str, bits: str) -> None:
+    graph = converted(dense(Relu(dense(dense(X)))), float_=name)
+    assert stored(graph) == [
+        f"cast {bits}",
+        f"contract {bits}",
+        f"contract {bits}",
+        "contract float32",
+    ]
+
+
+def test_f32_changes_nothing() -> None:
+    before = Fuse().run(model(dense(Relu(dense(X)))))
+    after = Precision("f32").run(before)
+    given_ = {"x": RNG.normal(size=(2, 8)).astype(np.float32)}
+    np.testing.assert_array_equal(run(after, **given_), run(before, **given_))
+
+
+def test_f64_becomes_narrow_too() -> None:
+    x = tensor("x", 2, 8, dtype=F64)
+    graph = converted(Tanh(Mul(dense(x), number(2, F64))))
+    assert all(n.dtype != F64 for k in kernels(graph)[:-1] for n in k.body.nodes[1:])
+
+
+def test_integers_stay() -> None:
+    x = tensor("x", 2, 8, dtype=I32)
+    graph = converted(Add(x, constant(3, I32)))
+    assert stored(graph) == ["add int32"]
+
+
+def test_finite_masks_stay_finite() -> None:
+    q = tensor("q", 1, 4, 8)
+    mask = np.where(np.tri(4) > 0, 0, np.finfo(np.float32).min).astype(np.float32)
+    mask[0, 3] = -np.inf
+    graph = converted(Attention(q, q, q, Constant(mask), 0.5))
+    (kept,) = (n for n in graph.nodes if isinstance(n, Constant))
+    assert kept.dtype == F16
+    assert kept.value[0].tolist() == [0, -65504, -65504, -np.inf]
+    assert np.isfinite(run(graph, q=RNG.normal(size=(1, 4, 8)).astype(np.float32))).all()
+
+
+def test_a_tiny_epsilon_keeps_its_meaning() -> None:
+    graph = converted(dense(Rsqrt(Add(dense(X), number(1e-12)))))
+    numbers = [n.value for k in kernels(graph) for n in k.body.nodes if isinstance(n, Constant)]
+    assert [(n.dtype, n.item()) for n in numbers] == [(F32, float(np.float32(1e-12)))]
+
+
+def test_small_constants_that_f16_would_lose_stay_f32() -> None:
+    scale = constant(np.linspace(1e-7, 1e-6, 8), F32)
+    graph = converted(dense(Mul(dense(X), scale)))
+    assert any(n.value is scale.value for n in graph.nodes if isinstance(n, Constant))
+    big = constant(np.full((2, 1 << 16), 1e-7), F32)
+    wide = converted(dense(slice_axis(Mul(tensor("b", 2, 1 << 16), big), 1, 0, 8)))
+    assert all(n.dtype == F16 for n in wide.nodes if isinstance(n, Constant) and n.type.size > 99)
+
+
+@pytest.mark.parametrize(
+    ("op", "expected"),
+    [
+        (Reduce(X, "sum", (1,)), "reduce float32"),
+        (Reduce(X, "max", (1,)), "reduce float16"),
+        (mean(X, (1,)), "reduce float16"),
+        (Exp(X), "exp float32"),
+        (Mul(X, X), "mul float32"),
+        (Sub(X, number(1e6)), "sub float32"),
+        (cast(tensor("i", 2, 8, dtype=I64), F32), "cast float32"),
+        (cast(tensor("u", 2, 8, dtype=np.dtype(np.uint8)), F32), "cast float16"),
+        (Tanh(X), "tanh float16"),
+    ],
+)
+def test_results_that_a_narrow_type_is_known_to_fail(op: Op, expected: str) -> None:
+    assert expected in stored(converted(Tanh(op), Relu(op)))
+
+
+def test_a_gathered_table_is_narrow() -> None:
+    table = weight(RNG, 9, 8)
+    graph = converted(dense(Gather(table, tensor("i", 2, dtype=I64), 0)))
+    assert stored(graph) == ["gather float16", "contract float32"]
+    assert {n.dtype for n in graph.nodes if isinstance(n, Constant) and n.type.size > 8} == {F16}
+
+
+def test_the_host_reads_and_writes_its_own_types() -> None:
+    host = Item(Host((Tanh(dense(X)),), b"", (TensorType(F32, (2, 8)),), "no kernel"), 0)
+    graph = Precision().run(Fuse().run(model(dense(host))))
+    verify_graph(graph)
+    (there,) = (n for n in graph.nodes if isinstance(n, Host))
+    assert [x.dtype for x in there.xs] == [F32]
+    assert stored(graph) == [
+        "cast float16",
+        "contract float16",
+        "cast float32",
+        "cast float16",
+        "contract float32",
+    ]
+
+
+def test_an_output_that_others_read_is_converted_for_the_caller() -> None:
+    x = dense(X)
+    assert stored(converted(x, Tanh(x))) == [
+        "cast float16",
+        "contract float16",
+        "cast float32",
+        "tanh float32",
+    ]
+
+
+def test_moved_outputs_are_converted_on_the_way() -> None:
+    x = dense(X)
+    both = [reshape(slice_axis(x, 1, 4 * i, 4), (8,)) for i in range(2)]
+    assert stored(converted(*both))[2:] == ["slice float32"] * 2
+
+
+def test_products_read_moved_operands_narrow() -> None:
+    turned = Contract(transpose(X, (1, 0)), X, "ik,kj->ij", F32)
+    graph = converted(turned)
+    assert stored(graph) == ["cast float16", "contract float32"]
+
+
+def test_an_unknown_precision() -> None:
+    with pytest.raises(UsageError) as caught:
+        Precision("f8").run(model(X))
+    assert str(caught.value) == "error: there is no precision 'f8'\n  try: f16, bf16 or f32"
+
+
+def test_unfused_operators_are_refused() -> None:
+    with pytest.raises(ValueError, match="precision works on fused graphs, and Tanh"):
+        Precision().run(model(Tanh(X)))
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["f16", "bf16"]))
+def test_values_stay_close(seed: int, name: str) -> None:
+    """A network of random width keeps ten bits of float16, seven of bfloat16, at least roughly."""
+    rng = np.random.default_rng(seed)
+    x: Op = X
+    for _ in range(4):
+        made = [
+            Relu(dense(x)), Tanh(x), Add(dense(x), x), LayerNorm(x, None, None, (1,), 1e-5),
+            Mul(x, mean(x, (1,))), Mul(dense(x), number(0.3)),
+        ]  # fmt: skip
+        x = made[rng.integers(len(made))]
+    inputs = {"x": rng.normal(size=(2, 8)).astype(np.float32)}
+    before, after = model(x), converted(x, float_=name)
+    expected, found = run(before, **inputs), run(after, **inputs)
+    error = np.linalg.norm((found - expected).astype(np.float64))
+    assert error <= (0.01 if name == "f16" else 0.08) * np.linalg.norm(expected) + 0.02
