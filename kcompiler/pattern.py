@@ -49,13 +49,18 @@ class Bindings:
 class Failure:
     """The mismatch that lies deepest: the most useful one to tell."""
 
-    reason: str = "no pattern was tried"
+    parts: tuple[object, ...] = ("no pattern was tried",)
     depth: int = -1
 
-    def note(self, depth: int, reason: str) -> None:
-        """Remember a mismatch if it is deeper than those before."""
+    def note(self, depth: int, *parts: object) -> None:
+        """Remember a mismatch if it is deeper than those before; few are ever put into words."""
         if depth > self.depth:
-            self.depth, self.reason = depth, reason
+            self.depth, self.parts = depth, parts
+
+    @property
+    def reason(self) -> str:
+        """The mismatch in words."""
+        return " ".join(map(str, self.parts))
 
 
 def same(one: Op, other: Op) -> bool:
@@ -97,9 +102,9 @@ class Any(Pattern):
     ) -> Iterator[Bindings]:
         bound = found.bind(self.name, op)
         if bound is None:
-            failure.note(depth, f"{self} stands for two different tensors")
+            failure.note(depth, self, "stands for two different tensors")
         elif self.where is not None and not self.where(op):
-            failure.note(depth, f"{op!r} is not what {self} must be")
+            failure.note(depth, op, "is not what", self, "must be")
         else:
             yield bound
 
@@ -119,9 +124,9 @@ class Const(Pattern):
     ) -> Iterator[Bindings]:
         bound = found.bind(self.name, op)
         if not isinstance(op, Constant):
-            failure.note(depth, f"{op!r} is no constant")
+            failure.note(depth, op, "is no constant")
         elif bound is None or (self.where is not None and not self.where(op.value)):
-            failure.note(depth, f"{op!r} is not what {self} must be")
+            failure.note(depth, op, "is not what", self, "must be")
         else:
             yield bound
 
@@ -145,12 +150,12 @@ class Number(Pattern):
     ) -> Iterator[Bindings]:
         number = splat(op)
         if number is None:
-            failure.note(depth, f"{op!r} is not one number")
+            failure.note(depth, op, "is not one number")
             return
         bound = found.bind(self.name, op)
         fits = self.value is None or close(number, self.value, op)
         if bound is None or not fits or (self.where is not None and not self.where(number)):
-            failure.note(depth, f"{number} is not {self}")
+            failure.note(depth, number, "is not", self)
         else:
             yield bound
 
@@ -175,20 +180,20 @@ class Node(Pattern):
         self, op: Op, found: Bindings, failure: Failure, depth: int = 0
     ) -> Iterator[Bindings]:
         if not isinstance(op, self.kinds):
-            failure.note(depth, f"{op!r} is not {self}")
+            failure.note(depth, op, "is not", self)
             return
         if self.where is not None and not self.where(op):
-            failure.note(depth, f"the attributes of {op!r} do not fit")
+            failure.note(depth, "the attributes do not fit:", op)
             return
         bound = found.consume(op).bind(self.name, op)
         if bound is None:
-            failure.note(depth, f"{self} stands for two different tensors")
+            failure.note(depth, self, "stands for two different tensors")
             return
         if self.operands is None:
             yield bound
             return
         if len(op.operands) != len(self.operands):
-            failure.note(depth, f"{op!r} has {len(op.operands)} operands")
+            failure.note(depth, op, "has another number of operands")
             return
         for patterns in _orders(op, self.operands):
             yield from _match_all(patterns, op.operands, bound, failure, depth + 1)
@@ -234,14 +239,14 @@ class Chain(Pattern):
         self, op: Op, found: Bindings, failure: Failure, depth: int = 0
     ) -> Iterator[Bindings]:
         if not isinstance(op, self.kind):
-            failure.note(depth, f"{op!r} is not {self}")
+            failure.note(depth, op, "is not", self)
             return
         for nodes, leaves in _groupings(op, self.kind, len(self.leaves)):
             bound = found.bind(self.name, op)
             for node in nodes:
                 bound = bound.consume(node) if bound else None
             if bound is None:
-                failure.note(depth, f"{self} stands for two different tensors")
+                failure.note(depth, self, "stands for two different tensors")
                 continue
             for order in itertools.permutations(leaves):
                 yield from _match_all(self.leaves, order, bound, failure, depth + 1)
@@ -272,7 +277,10 @@ class Found(Pattern):
     def match(
         self, op: Op, found: Bindings, failure: Failure, depth: int = 0
     ) -> Iterator[Bindings]:
-        consumed = self.find(op) if isinstance(op, self.kinds) else f"{op!r} is not {self}"
+        if not isinstance(op, self.kinds):
+            failure.note(depth, op, "is not", self)
+            return
+        consumed = self.find(op)
         if isinstance(consumed, str):
             failure.note(depth, consumed)
             return

@@ -18,7 +18,7 @@ from kcompiler.tiling.search import Search
 
 
 class Tile(Pass):
-    """Region -> the kernel with the cheapest tiling for a chip, out of the whole space of aligned ones.
+    """Region -> the kernel with the cheapest of all aligned tilings for a chip.
 
     A kernel's buffers take at most `scratchpad_share` of a core's scratchpad, so that the next
     kernel may load its first tiles meanwhile. `objective` is ``cycles`` (then bytes) or ``bytes``

@@ -19,7 +19,7 @@ Number: TypeAlias = Any  # an int, or an array of ints with one value a candidat
 
 
 def last(axis: str) -> str:
-    """The symbol of a tile's extent along an axis, less one; the axis's name stands for its origin."""
+    """The symbol of a tile's extent along an axis, less one; the axis's own name is its origin."""
     return axis + "~"
 
 
@@ -145,7 +145,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Everything that a tile needs: buffers (copied in or computed) and stages, in order of execution.
+    """Everything that a tile needs: buffers (copied in or computed) and stages, in order.
 
     `axes` are the axes that may be cut, name -> extent; those of reductions are named by
     `reduction_axis`.
@@ -301,7 +301,7 @@ class _Analysis:
     def _inside(
         self, box: Range, extent: int, uses: Sequence[tuple[int, int]], dimension: int
     ) -> Range:
-        """The range of a local, clipped where a read expects the fill outside the local's bounds."""
+        """The range of a local, clipped where a read expects the fill outside its bounds."""
         if not any(self._leaves(use, dimension, extent) for use in uses):
             return box
         if box.low.terms or box.span.terms:
@@ -381,7 +381,7 @@ def _moving(ranges: Iterable[Range]) -> frozenset[str]:
 
 
 def _shared_dimension_axes(write: Access, extents: Mapping[str, int]) -> frozenset[str]:
-    """Axes that must stay whole: all but the outermost of those that write one dimension together."""
+    """Axes that must stay whole: all but the outermost of those that write one dimension."""
     found: set[str] = set()
     for form in write.index:
         terms = sorted((abs(c), n) for n, c in form.terms if extents[n] > 1)

@@ -1,4 +1,4 @@
-"""Static allocation: addresses for blocks of known size and lifetime, so that live ones never overlap.
+"""Static allocation: addresses for blocks of known size and lifetime.
 
 This is dynamic storage allocation known in advance (NP-hard); several deterministic greedy orders
 are tried, and the best is told beside the lower bound that no allocation can beat: the most bytes
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,7 +28,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Allocation:
-    """An address for each block; `peak` is the highest byte used + 1, `bound` the least possible peak."""
+    """An address for each block; `peak` is the highest byte used + 1, `bound` the least one."""
 
     addresses: tuple[int, ...]
     peak: int
@@ -47,17 +48,13 @@ def allocate(blocks: Sequence[Block], alignment: int = 1) -> Allocation:
         [(aligned(b.size, alignment), b.first, b.last) for b in blocks], dtype=np.int64
     )
     bound = int(live_bytes(table).max())
-    best: Ints | None = None
-    peak = -1
-    for order in _orders(table):
-        for pick in (_lowest, _tightest):
-            found = _place(table, order, pick)
-            top = int((found + table[:, 0]).max())
-            if best is None or top < peak:
-                best, peak = found, top
-            if peak == bound:
-                return Allocation(tuple(map(int, best)), peak, bound)
-    assert best is not None
+    peaks: list[tuple[int, Ints]] = []
+    for order, pick in product(_orders(table), (_lowest, _tightest)):
+        found = _place(table, order, pick)
+        peaks.append((int((found + table[:, 0]).max()), found))
+        if peaks[-1][0] == bound:
+            break
+    peak, best = min(peaks, key=lambda each: each[0])
     return Allocation(tuple(map(int, best)), peak, bound)
 
 
@@ -87,7 +84,7 @@ Pick: TypeAlias = Callable[[Ints, Ints, int], int]
 
 
 def _place(table: Ints, order: Ints, pick: Pick) -> Ints:
-    """An address for each block, one after the other, in a gap between those that live at the same time."""
+    """An address for each block in turn, in a gap between those that live at the same time."""
     size, first, last = table.T
     found = np.full(len(table), -1, dtype=np.int64)
     for block in order:

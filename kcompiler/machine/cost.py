@@ -1,4 +1,4 @@
-"""What work costs on a chip: closed formulas, the same for the tiler (on arrays of candidates) and for instructions.
+"""What work costs on a chip: closed formulas, the same for the tiler and for instructions.
 
 All extents may be numbers or numpy arrays that broadcast; results are float64 arrays (rank 0 for
 numbers), whole numbers of cycles. Start-up cycles are left to the caller, who knows how many
@@ -55,7 +55,7 @@ SPECIAL = frozenset(
 
 
 def mac_rate(engine: MatrixEngine, dtype: np.dtype[Any] | str) -> float:
-    """Multiply-accumulates per cell and cycle for an operand type; 1 where the chip does not say."""
+    """Multiply-accumulates per cell and cycle for a type; 1 where the chip does not say."""
     name = dtype if isinstance(dtype, str) else dtype_name(dtype)
     return next((r.rate.value for r in engine.rates if r.name == name), 1.0)
 
@@ -87,7 +87,7 @@ def contraction_cycles(
     *,
     swap: bool = True,
 ) -> Cycles:
-    """`systolic_cycles` of a product; with `swap`, of the better choice of the stationary factor."""
+    """`systolic_cycles` of a product; with `swap`, of the better stationary factor."""
     straight = systolic_cycles(m, k, n, engine, dtype)
     return np.minimum(straight, systolic_cycles(n, k, m, engine, dtype)) if swap else straight
 
@@ -101,13 +101,13 @@ def vector_cycles(
 
 
 def burst_bytes(nbytes: Amount, runs: Amount, burst: int) -> Cycles:
-    """Bytes that a port moves for `nbytes` in `runs` equal contiguous runs, each rounded up to `burst`."""
+    """Bytes that a port moves for `nbytes` in equal contiguous runs, each rounded up to `burst`."""
     runs = np.maximum(runs, 1)
     return np.asarray(runs * np.ceil(np.divide(nbytes, runs) / burst) * burst)
 
 
 def dma_cycles(nbytes: Amount, runs: Amount, chip: Chip) -> Cycles:
-    """Cycles that a core's DMA port is busy with one transfer of `runs` contiguous runs, start-up included.
+    """Cycles that a core's DMA port is busy with a transfer of `runs` runs, start-up included.
 
     The memory behind it may take longer, because all cores share it: see `memory_cycles`.
     """
@@ -122,7 +122,7 @@ def memory_cycles(nbytes: Amount, memory: str, chip: Chip) -> Cycles:
 
 
 def operations(expr: Expr) -> tuple[int, int]:
-    """(plain, special) operations of an expression; loads, constants and the sum itself are free."""
+    """(plain, special) operations of an expression; loads, constants and sums are free."""
     calls = [e.function for e in walk(expr) if isinstance(e, Apply)]
     special = sum(name in SPECIAL for name in calls)
     return len(calls) - special, special

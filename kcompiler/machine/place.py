@@ -39,7 +39,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Placement:
-    """`bindings`: tensor name -> where it lies; `addresses`: for each kernel, buffer name -> its address(es).
+    """Where every tensor (`bindings`, by name) and every buffer of each kernel (`addresses`) lies.
 
     `used` maps memory -> highest byte used + 1 (per core for the scratchpad), `bound` memory -> the
     least that any allocation needs.
@@ -87,7 +87,8 @@ def check_capacity(part: Held) -> None:
     raise CapacityError(
         f"the model needs {part.allocation.peak:,} bytes of {part.memory.name}, which has {size:,}",
         where=largest.name,
-        why=f"the largest tensor, {dtype_name(largest.dtype)}[{shape}], alone takes {largest.nbytes:,} bytes",
+        why=f"the largest tensor, {dtype_name(largest.dtype)}[{shape}], "
+        f"alone takes {largest.nbytes:,} bytes",
         fix="a smaller batch or a narrower precision",
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from kcompiler.errors import CapacityError
 from kcompiler.kernel.statements import Alloc, For, Kernel, Statement
@@ -22,7 +23,8 @@ def buffer_addresses(kernel: Kernel, memory: Memory) -> tuple[dict[str, tuple[in
     used = max((places[-1] + size for _, places, size in placed), default=0)
     if used > memory.size.value:
         raise CapacityError(
-            f"kernel {kernel.name} needs {used:,} bytes of {memory.name}, which has {memory.size.value:,}",
+            f"kernel {kernel.name} needs {used:,} bytes of {memory.name}, "
+            f"which has {memory.size.value:,}",
             why="its buffers are " + ", ".join(f"{name} {size:,} B" for name, _, size in placed),
             fix="let the tiler use less of the memory (tile{scratchpad_share=...})",
         )
@@ -48,13 +50,13 @@ def _stack(
 def addresses_of(
     kernels: Sequence[Kernel], memory: Memory
 ) -> tuple[tuple[dict[str, tuple[int, ...]], ...], int]:
-    """Addresses for each of several kernels that run one after the other, and the highest byte used + 1.
+    """Addresses for each of several kernels in a row, and the highest byte used + 1.
 
     Kernels take turns at the two ends of just as much memory as two neighbours need together.
     """
     placed = [buffer_addresses(k, memory) for k in kernels]
     sizes = [used for _, used in placed]
-    pairs = [a + b for a, b in zip(sizes, sizes[1:], strict=False)]
+    pairs = [a + b for a, b in pairwise(sizes)]
     room = memory.size.value // memory.alignment.value * memory.alignment.value
     ceiling = min(max([*pairs, *sizes], default=0), room)
     found = []

@@ -1,1 +1,1 @@
-"""How a region is cut into tiles: the space of plans, what each costs, and the kernel that a plan means."""
+"""How a region is cut into tiles: the space of plans, their costs, the kernel of a plan."""

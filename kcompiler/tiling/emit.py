@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kcompiler.errors import IRError
-from kcompiler.kernel.footprint import Buffer, Footprint, Range, Stage, is_origin, last, value
+from kcompiler.kernel.footprint import (
+    Buffer,
+    Footprint,
+    Range,
+    Stage,
+    is_origin,
+    last,
+    reduction_axis,
+    value,
+)
 from kcompiler.kernel.nest import Access, Affine, Nest, Region
 from kcompiler.kernel.statements import Alloc, Box, Compute, Copy, For, Kernel, Statement
 from kcompiler.tiling.measure import place_of
@@ -53,7 +62,6 @@ class _Section:
         a = self.plan.axis(axis)
         terms = {self._variable(axis): a.tile} if a.trips > 1 else {}
         if a.cores > 1:
-            assert a.dimension is not None
             terms[core_variable(a.dimension)] = a.tile * a.trips
         return Affine.of(terms)
 
@@ -96,27 +104,22 @@ class _Section:
         """Buffers and stages directly inside one loop."""
         here = [b for b in self.fp.buffers if self._where(b.origins) == (depth, reduction)]
         body: list[Statement] = [self._alloc(b) for b in here]
-        body += [self._load(b) for b in here if b.operand.role in {"input", "constant"}]
+        body += [self._load(b) for b in sorted(here, key=_urgency) if b.operand.role in _OUTSIDE]
         for j, stage in enumerate(self.fp.stages):
-            inside = self._where(stage.origins)
+            inside, loop = self._where(stage.origins), self._cut(j, stage)
             if inside == (depth, reduction):
-                body.append(Compute(self._nest(stage), self._carry(j, stage)))
-            elif reduction is None and inside[0] == depth and self._ends(j, stage, inside[1]):
-                assert inside[1] is not None
-                body.append(self._loop(inside[1], self._block(depth, inside[1])))
+                carry = self._variable(loop) if loop else None
+                body.append(Compute(self._nest(stage), carry))
+            elif loop and reduction is None and inside == (depth, loop):
+                body.append(self._loop(loop, self._block(depth, loop)))
         return tuple(body)
 
-    def _ends(self, j: int, stage: Stage, reduction: str | None) -> bool:
-        """Whether a stage is the reduction that a loop is for."""
-        return stage.split is not None and reduction == f"{stage.split}@{j}"
+    def _cut(self, j: int, stage: Stage) -> str | None:
+        """The loop over the tiles of a stage's own reduction."""
+        name = reduction_axis(j, stage.split) if stage.split else None
+        return name if name and self.plan.axis(name).trips > 1 else None
 
-    def _carry(self, j: int, stage: Stage) -> str | None:
-        name = f"{stage.split}@{j}"
-        if stage.split is None or self.plan.axis(name).trips == 1:
-            return None
-        return self._variable(name)
-
-    # ---- statements ---------------------------------------------------------------------------------
+    # ---- statements ---------------------------------------------------------------------------
 
     def _shape(self, ranges: Sequence[Range]) -> tuple[int, ...]:
         return tuple(r.length(self.point) for r in ranges)
@@ -176,6 +179,17 @@ class _Section:
     def _index(self, stage: Stage, access: Access, buffer: Buffer) -> tuple[Affine, ...]:
         pairs = zip(access.index, buffer.ranges, strict=True)
         return tuple(stage.relative(form, r, self.point) for form, r in pairs)
+
+
+_OUTSIDE = ("constant", "input")
+
+
+def _urgency(buffer: Buffer) -> tuple[bool, bool]:
+    """Weights come first: no kernel writes them, so they load while the one before still computes.
+
+    What a gather looks up comes last, after its indices.
+    """
+    return (buffer.gather is not None, buffer.operand.role != "constant")
 
 
 def _placed(low: Affine, point: Mapping[str, int], origins: Mapping[str, Affine]) -> Affine:

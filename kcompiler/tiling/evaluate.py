@@ -19,16 +19,16 @@ from kcompiler.tiling.measure import Item, Room, Values
 from kcompiler.tiling.space import Space
 
 FEW_AXES = 4
-"""Up to so many loops all orders are tried; beyond, every axis outermost and every axis innermost."""
+"""Up to so many loops all orders are tried; beyond, each axis outermost and each innermost."""
 TILE_PENALTY = 1e-5
-"""Relative cost of one more tile: programs are unrolled, so 2,000 tiles must save 2 % of the time."""
+"""Relative cost of a tile: programs are unrolled, so 2,000 tiles must save 2 % of the time."""
 ISSUE = 4
-"""Cycles that every tile costs at least: the issue of a load, a product, an epilogue and a store."""
+"""Cycles that every tile costs: the issue of a load, a product, an epilogue and a store."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A loop order, outermost first, of which the first `sequential` loops are not double-buffered."""
+    """A loop order, outermost first; the first `sequential` loops are not double-buffered."""
 
     order: tuple[str, ...]
     sequential: int
@@ -36,7 +36,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a schedule costs for candidates: time, bytes moved, scratchpad bytes used, tiles executed."""
+    """What a schedule costs: time, bytes moved, scratchpad bytes used, tiles executed."""
 
     cycles: Values
     traffic: dict[str, Values]
@@ -57,7 +57,7 @@ def schedules(axes: Sequence[str]) -> Iterator[Schedule]:
 
 
 def canonical(schedule: Schedule, points: Space) -> Values:
-    """Which candidates a schedule is meant for: loops of one trip come first, in the order of `trips`.
+    """Which candidates a schedule is for: loops of one trip come first, in the order of `trips`.
 
     This visits each different nest of loops once; where only some orders are tried, they may
     repeat.
@@ -127,7 +127,9 @@ class Loops:
         own = [self.points.trips[a] for a in self.points.trips if a in item.axes]
         if item.reduction is not None:
             own.append(self.points.trips[item.reduction])
-        return self.executions(item) / np.prod([np.ones(self.points.size), *own], axis=0)
+        return np.asarray(
+            self.executions(item) / np.prod([np.ones(self.points.size), *own], axis=0)
+        )
 
 
 def scratchpad_bytes(schedule: Schedule, rooms: Sequence[Room], points: Space) -> Values:
@@ -211,7 +213,7 @@ class _Clock:
         """All cycles. Grows with each of its parts, so that faster parts never cost more."""
         rounds = self.restarts * sum(self.once.values(), start=np.zeros_like(self.alone))
         longest = [b - self.restarts * self.once.get(n, 0.0) for n, b in self.busy.items()]
-        return self.alone + self.latency + np.max(longest, axis=0) + rounds
+        return np.asarray(self.alone + self.latency + np.max(longest, axis=0) + rounds)
 
 
 def _add(table: dict[str, Values], key: str, amount: Values) -> None:

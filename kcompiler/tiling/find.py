@@ -39,7 +39,7 @@ def find_plan(region: Region, search: Search) -> Plan:
 
 
 def _agreed(found: Sequence[Best]) -> list[Choice]:
-    """The choices of all sections on the grid with the least total cost; a single core always is one."""
+    """The choices of all sections on the grid with the least total cost."""
     grids = [g for g in sorted(found[0]) if all(g in best for best in found)]
     totals = {g: total_cost([best[g] for best in found]) for g in grids}
     winner = min(grids, key=lambda g: totals[g])
@@ -78,7 +78,7 @@ def section_plan(choice: Choice) -> SectionPlan:
             int(one.points.cores[axis][0]),
             int(one.points.tile[axis][0]),
             int(one.points.trips[axis][0]),
-            dimensions.get(axis),
+            dimensions.get(axis, -1),
         )
         for axis, extent in (*fp.axes.items(), *fp.reductions.items())
     )

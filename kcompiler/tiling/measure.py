@@ -1,4 +1,4 @@
-"""What one execution of each copy and each stage of a footprint costs, for all candidates at once."""
+"""What one execution of each copy and stage costs, for all candidates at once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Room:
 
 
 def memory_of(operand: Operand, chip: Chip) -> str:
-    """Where an operand is assumed to lie: constants in dram, activations in the shared memory if there is one."""
+    """Where an operand is assumed to lie: constants in dram, activations in shared memory."""
     return chip.dram if operand.role == "constant" or chip.shared is None else chip.shared
 
 
@@ -106,7 +106,7 @@ def nest_cycles(
 
 
 def contraction_axes(nest: Nest) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Axes of a contraction by role: in both factors and the result; in the first; in the second; summed."""
+    """Axes of a contraction: in both factors and the result; in the first; the second; summed."""
     first, second = (
         {name for form in access.index for name, _ in form.terms} for access in nest.reads
     )
@@ -146,7 +146,7 @@ def _stage(fp: Footprint, stage: Stage, points: Space, chip: Chip, *, swap: bool
 def place_of(
     fp: Footprint, origins: frozenset[str]
 ) -> tuple[frozenset[str], str | None, frozenset[str]]:
-    """(parallel axes, cut reduction, axes around that reduction's loop) of something that moves with `origins`."""
+    """(parallel axes, cut reduction, axes around its loop) of what moves with `origins`."""
     cut = sorted(origins & fp.reductions.keys())
     if not cut:
         return origins, None, frozenset()
@@ -198,7 +198,7 @@ def _run(buffer: Buffer, lengths: Sequence[Values]) -> Values:
 
 
 def distinct_elements(buffer: Buffer, points: Space) -> Values:
-    """Elements inside the operand that all tiles of all cores read, each tile once, halos counted again."""
+    """Elements inside the operand that all tiles of all cores read, halos counted again."""
     total: Values = np.ones(points.size)
     counted: set[str] = set()
     for d, (r, size) in enumerate(zip(buffer.ranges, buffer.operand.shape, strict=True)):

@@ -10,7 +10,7 @@ from kcompiler.tiling.evaluate import Schedule
 
 @dataclass(frozen=True, order=True)
 class Cost:
-    """Plans compare by `primary`, then `secondary`: cycles (with a surcharge for tiny tiles) and bytes moved."""
+    """Plans compare by `primary`, then `secondary`: cycles (tiny tiles cost extra) and bytes."""
 
     primary: float
     secondary: float
@@ -20,7 +20,7 @@ class Cost:
 class AxisPlan:
     """One axis: `cores` ways, then `trips` tiles of `tile` on each core.
 
-    `dimension` is the one of the output that it moves along; None for a reduction.
+    `dimension` is the one of the output that it moves along; -1 for a reduction.
     """
 
     axis: str
@@ -28,7 +28,7 @@ class AxisPlan:
     cores: int
     tile: int
     trips: int
-    dimension: int | None
+    dimension: int
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,7 @@ class Plan:
     def grid(self) -> tuple[tuple[int, int], ...]:
         """Cores along each dimension of the output that is split: (dimension, cores), in order."""
         axes = (a for s in self.sections for a in s.axes)
-        return tuple(
-            sorted(
-                {(a.dimension, a.cores) for a in axes if a.dimension is not None and a.cores > 1}
-            )
-        )
+        return tuple(sorted({(a.dimension, a.cores) for a in axes if a.cores > 1}))
 
     def __str__(self) -> str:
         moved = ", ".join(f"{int(n):,} B {memory}" for memory, n in self.traffic)

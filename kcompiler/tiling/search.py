@@ -40,7 +40,7 @@ PROMISING = 256
 
 @dataclass(frozen=True)
 class Search:
-    """What to look for: `objective` cycles (then bytes) or bytes (then cycles), within `capacity` bytes.
+    """What to look for: least cycles (then bytes) or bytes (then cycles), in `capacity` bytes.
 
     `swap`: whether the matrix engine may hold either factor of a product.
     """
@@ -53,7 +53,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Field:
-    """All candidates of one variant, what they cost once, and the number of the grid that each uses."""
+    """All candidates of one variant, what they cost once, and the grid that each uses."""
 
     variant: Variant
     points: Space
@@ -90,7 +90,7 @@ Best: TypeAlias = dict[int, Choice]
 def best_of(
     candidates: Sequence[Variant], search: Search, common: Sequence[int] | None = None
 ) -> Best:
-    """The cheapest candidate of a section's variants; with `common` core splits, the cheapest for each grid."""
+    """The cheapest candidate of a section; with `common` core splits, that for each grid."""
     best: Best = {}
     for variant in candidates:
         improve(best, make_field(variant, search, common), search)

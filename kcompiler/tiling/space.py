@@ -1,4 +1,4 @@
-"""The space of plans: every aligned way to cut a footprint's axes, as numpy arrays, one value a candidate.
+"""The space of plans: every aligned way to cut a footprint's axes, as numpy arrays.
 
 The space depends on the region, the number of cores and the shapes of the engines, never on the
 size or bandwidth of a memory: so a larger or faster memory only ever adds or cheapens plans.
@@ -80,7 +80,7 @@ class Space:
 def space(
     fp: Footprint, region: Region, chip: Chip, *, common: Sequence[int] | None = None
 ) -> Space:
-    """All candidates of a footprint. With `common`, core splits are those factors, for every axis alike."""
+    """All candidates of a footprint; `common` fixes the core splits to try for every axis."""
     exact = exact_axes(region) | exact_reductions(fp)
     cores = chip.cores.value
     shared = None if common is None else tuple(common)
@@ -160,7 +160,7 @@ class _Rules:
         return self.cut(axis, extent, self.common or _splits(extent, self.cores), exact=exact)
 
     def _sizes(self, chunk: int, *, exact: bool) -> list[int]:
-        """Tile extents: whole, halves, powers of two, multiples of the engines' shapes; or divisors."""
+        """Tile extents: halves, powers of two, multiples of the engines' shapes; or divisors."""
         if exact:
             found = _divisors(chunk)
             return sorted({*found[:: self.coarseness], chunk})
@@ -196,7 +196,7 @@ def _count(cuts: Sequence[Cut], cores: int) -> int:
 
 
 def _fewer(cuts: list[Cut], cores: int) -> list[Cut]:
-    """The cuts with the shortest axes left whole, as far as needed to keep the space within its limit."""
+    """The cuts with the shortest axes left whole, as far as the space must get smaller."""
     kept = list(cuts)
     for cut in sorted(cuts, key=lambda c: c.extent):
         if _count(kept, cores) <= LIMIT:

@@ -169,7 +169,7 @@ def _alone(nest: Nest, axis: str) -> bool:
 
 
 def _apart(fp: Footprint) -> frozenset[str]:
-    """Axes that move one read of an operand but not another: kept whole, both reads share a buffer."""
+    """Axes that move one read of an operand but not another: whole, both share a buffer."""
     found: frozenset[str] = frozenset()
     for operand in dict.fromkeys(b.operand.name for b in fp.inputs):
         origins = [b.origins for b in fp.inputs if b.operand.name == operand]

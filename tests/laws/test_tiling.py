@@ -1,4 +1,4 @@
-"""Laws of tiling: any legal plan computes the same, none is better than the one found, memory only helps."""
+"""Laws of tiling: any legal plan computes the same, the one found is best, memory only helps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kcompiler.machine.facts import Fact
 from kcompiler.machine.scratchpad import buffer_addresses
 from kcompiler.tiling.emit import emit
 from kcompiler.tiling.find import find_plan
-from kcompiler.tiling.search import Search
+from kcompiler.tiling.search import Objective, Search
 from tests.tiling import regions as r
 from tests.tiling.chips import chip
 from tests.tiling.plans import legal_plans, moved_bytes, operands
@@ -101,14 +101,15 @@ def test_no_legal_plan_is_better(name: str, data: st.DataObject) -> None:
 
 def shapes() -> st.SearchStrategy[Region]:
     """Regions of all kinds with random extents."""
-    extent = st.integers(1, 40)
+    extent, kernel = st.integers(1, 40), st.sampled_from((1, 3))
+    parts = st.lists(extent, min_size=1, max_size=3)
     return st.one_of(
         st.builds(r.matmul, extent, extent, extent),
-        st.builds(r.conv, extent, st.integers(3, 24), extent, st.sampled_from((1, 3)), st.sampled_from((1, 2))),
+        st.builds(r.conv, extent, st.integers(3, 24), extent, kernel, st.sampled_from((1, 2))),
         st.builds(r.softmax, extent, st.integers(1, 400)),
         st.builds(r.layer_norm, extent, extent),
         st.builds(r.pool, extent, st.integers(3, 20), st.just(3), st.just(2), st.just(1)),
-        st.builds(lambda parts, n: r.concat(parts, n, n), st.lists(extent, min_size=1, max_size=3), extent),
+        st.builds(lambda parts, n: r.concat(parts, n, n), parts, extent),
     )  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def test_more_memory_or_bandwidth_is_never_worse(
     bandwidth: float,
     faster: float,
     port: float,
-    objective: str,
+    objective: Objective,
 ) -> None:
     small = chip(scratchpad=kilobytes << 10, bandwidth=bandwidth, port=port)
     large = chip(
@@ -174,7 +175,7 @@ def rewritten(
 
 
 def faults(kernel: Kernel) -> Iterator[tuple[str, Kernel]]:
-    """The kernel with each of its copies off by one in one dimension, and with each carry forgotten."""
+    """The kernel with each of its copies off by one in one dimension, or a carry forgotten."""
 
     def visit(body: tuple[Statement, ...]) -> Iterator[Statement]:
         for statement in body:

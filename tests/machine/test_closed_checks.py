@@ -28,7 +28,7 @@ PLENTY = 1 << 40
 
 
 class Layer(NamedTuple):
-    """`channels` x `size` x `size` into `filters`; a classifier is a convolution of a 1 x 1 image."""
+    """`channels` x `size` x `size` into `filters`; a classifier convolves a 1 x 1 image."""
 
     channels: int
     size: int
@@ -114,7 +114,7 @@ def test_systolic_array_in_closed_form() -> None:
 
 
 def test_dram_traffic_is_near_the_optimum() -> None:
-    """512 int8 MAC/cycle, 384 KB on chip, 3.75 B/cycle: 46.2 MB is the known least traffic of the 54 layers."""
+    """512 int8 MAC/cycle, 384 KB on chip, 3.75 B/cycle: 46.2 MB is the known least traffic."""
     small = chip(cores=1, scratchpad=384 << 10, shared=0, bandwidth=3.75, array=(16, 32), lanes=32)
     tile = Tile(chip=small, scratchpad_share=1.0, objective="bytes")
     total = 0

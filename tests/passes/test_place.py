@@ -1,4 +1,4 @@
-"""The pass place: nothing that is alive together overlaps, everything fits, and it is known how well."""
+"""The pass place: nothing alive overlaps, everything fits, and it is known how well."""
 
 from __future__ import annotations
 

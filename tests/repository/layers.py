@@ -14,22 +14,27 @@ ROOT_FILES = frozenset(
         "kcompiler/registry.py",
     }
 )
+COMPILER = "kcompiler/compiler.py"  # names all passes; whoever needs it imports it inside a function
 ONNX = frozenset({"onnx", "onnx_ir", "onnxruntime"})
 ONNX_PLACES = (
     "kcompiler/frontend/",
     "kcompiler/runtime.py",
-    "kcompiler/verify.py",
+    "kcompiler/verify/",
     "kcompiler/backend.py",
 )
 
 
 @dataclass(frozen=True)
 class Import:
-    """One imported name: `from a.b import c` is "a.b.c"; lazy where only a call runs it."""
+    """One imported name: `from a.b import c` is "a.b.c".
+
+    `lazy` where only a call runs it, `typing` where only a type checker reads it.
+    """
 
     name: str
     line: int
     lazy: bool
+    typing: bool = False
 
 
 def violations(path: str, source: str) -> list[str]:
@@ -47,6 +52,8 @@ def forbidden(path: str, item: Import) -> str:
     parts = [*item.name.split("."), "", "", ""]
     if parts[0] in {"passes", "targets"}:
         return f"say kcompiler.{parts[0]}"
+    if item.typing:
+        return ""
     if parts[0] in ONNX and not path.startswith(ONNX_PLACES):
         return "only the frontend, the runtime, the backend and verify know ONNX"
     if parts[0] != "kcompiler" or parts[1] not in {"passes", "targets"}:
@@ -63,7 +70,7 @@ def _between_rooms(path: str, item: Import, room: str, member: str) -> str:
         return "a target knows no other target" if room == "targets" and member != own else ""
     if path not in ROOT_FILES:
         return "the kernel is handed its passes and targets"
-    return "" if item.lazy else "the composition root imports it inside a function"
+    return "" if item.lazy or path == COMPILER else "the composition root imports it inside a function"
 
 
 def imports(path: str, source: str) -> Iterator[Import]:
@@ -71,15 +78,18 @@ def imports(path: str, source: str) -> Iterator[Import]:
     package = PurePosixPath(path).parent.parts
     if package[0] in {"passes", "targets"}:
         package = ("kcompiler", *package)
-    yield from _visit(ast.parse(source), package, lazy=False)
+    yield from _visit(ast.parse(source), package, lazy=False, typing=False)
 
 
-def _visit(node: ast.AST, package: tuple[str, ...], *, lazy: bool) -> Iterator[Import]:
+def _visit(
+    node: ast.AST, package: tuple[str, ...], *, lazy: bool, typing: bool
+) -> Iterator[Import]:
     for name in _names(node, package):
-        yield Import(name, getattr(node, "lineno", 0), lazy)
+        yield Import(name, getattr(node, "lineno", 0), lazy, typing)
     inner = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    types = typing or _only_for_types(node)
     for child in ast.iter_child_nodes(node):
-        yield from _visit(child, package, lazy=inner or _only_for_types(node))
+        yield from _visit(child, package, lazy=inner or types, typing=types)
 
 
 def _names(node: ast.AST, package: tuple[str, ...]) -> list[str]:

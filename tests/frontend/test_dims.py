@@ -1,0 +1,213 @@
+"""Open dimensions: each message in full, and every way to fix them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, helper
+
+from kcompiler.errors import UnsupportedError, UsageError
+from kcompiler.frontend import load_model
+from tests.frontend.oracle import agree, floats, model, node
+
+
+def added(*shapes: Any) -> ModelProto:
+    """A model that adds its inputs x0, x1, ..."""
+    inputs = {f"x{i}": ("float32", shape) for i, shape in enumerate(shapes)}
+    return model([node("Sum", list(inputs), ["y"])], inputs, ["y"])
+
+
+def message(proto: ModelProto, **options: Any) -> str:
+    with pytest.raises(UsageError) as caught:
+        load_model(proto, **options)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def shape_of(proto: ModelProto, **options: Any) -> tuple[int, ...]:
+    return load_model(proto, **options).graph.inputs[0].shape
+
+
+def test_names_are_fixed_by_name() -> None:
+    imported = agree(
+        added(("batch", 3, "h", "w"), ("batch", 1, 1, "w")),
+        {"x0": floats(2, 3, 4, 5), "x1": floats(2, 1, 1, 5)},
+        dims={"batch": 2, "h": 4, "w": 5},
+    )
+    assert imported.dims == {"batch": 2, "h": 4, "w": 5}
+
+
+def test_by_shape_of_one_input() -> None:
+    proto = added(("batch", 3, "h"), ("batch", 1, 1))
+    assert shape_of(proto, shapes={"x0": (2, 3, 4)}) == (2, 3, 4)
+    assert load_model(proto, shapes={"x0": (2, 3, 4)}).graph.inputs[1].shape == (2, 1, 1)
+
+
+@pytest.mark.parametrize("unknown", ["", "?", None])
+def test_nameless_dimensions_are_called_by_their_place(unknown: str | None) -> None:
+    proto = added((unknown, 3, unknown))
+    assert shape_of(proto, dims={"x0.0": 1, "x0.2": 7}) == (1, 3, 7)
+    assert message(proto) == (
+        "error: the model leaves open: x0.0, x0.2\n"
+        "  because: an NPU's program has fixed shapes, and the inputs are x0[x0.0, 3, x0.2]\n"
+        "  try: fix them, for example --dim x0.0=1 --dim x0.2=128"
+    )
+
+
+def test_negative_dimension_is_open() -> None:
+    proto = added((1, 3))
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    assert shape_of(proto, dims={"x0.0": 4}) == (4, 3)
+
+
+def test_named_dimension_also_by_its_place() -> None:
+    assert shape_of(added(("N", 3)), dims={"x0.0": 4}) == (4, 3)
+
+
+def test_zero_is_an_extent() -> None:
+    assert shape_of(added(("past", 3)), dims={"past": 0}) == (0, 3)
+    assert shape_of(added((0, 3))) == (0, 3)
+
+
+def test_missing_dimensions_are_listed_with_an_example() -> None:
+    assert message(added(("batch", 3, "h", "w"))) == (
+        "error: the model leaves open: batch, h, w\n"
+        "  because: an NPU's program has fixed shapes, and the inputs are x0[batch, 3, h, w]\n"
+        "  try: fix them, for example --dim batch=1 --dim h=224 --dim w=224"
+    )
+
+
+def test_the_batch_alone_is_not_guessed() -> None:
+    assert message(added(("N", 3, 224, 224))) == (
+        "error: the model leaves open: N\n"
+        "  because: an NPU's program has fixed shapes, and the inputs are x0[N, 3, 224, 224]\n"
+        "  try: fix them, for example --dim N=1"
+    )
+
+
+def test_unknown_dimension() -> None:
+    assert message(added(("batch", 3)), dims={"bacth": 1}) == (
+        "error: the model has no dimension 'bacth'\n"
+        "  because: the open ones are batch\n"
+        "  try: write batch"
+    )
+    assert message(added((1, 3)), dims={"batch": 1}) == (
+        "error: the model has no dimension 'batch'\n"
+        "  because: all dimensions of the model are fixed\n"
+        "  try: leave the option out"
+    )
+
+
+def test_unknown_input() -> None:
+    assert message(added(("batch", 3)), shapes={"image": (1, 3)}) == (
+        "error: the model has no input 'image'\n"
+        "  because: its inputs are x0\n"
+        "  try: use one of these inputs"
+    )
+
+
+def test_contradictory_shapes() -> None:
+    proto = added(("batch", 3), ("batch", 3))
+    assert message(proto, shapes={"x0": (1, 3), "x1": (2, 3)}) == (
+        "error: dimension 'batch' cannot be both 1 and 2\n"
+        "  because: --shape x0=1,3 contradicts --shape x1=2,3\n"
+        "  try: give each dimension one extent"
+    )
+    assert message(proto, shapes={"x0": (1, 3)}, dims={"batch": 2}) == (
+        "error: dimension 'batch' cannot be both 1 and 2\n"
+        "  because: --shape x0=1,3 contradicts --dim batch=2\n"
+        "  try: give each dimension one extent"
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (1, 3, 1), ()])
+def test_shape_that_does_not_fit(shape: tuple[int, ...]) -> None:
+    assert message(added(("batch", 3)), shapes={"x0": shape}) == (
+        f"error: shape {list(shape)} does not fit input 'x0'\n"
+        "  because: the model declares x0[batch, 3]\n"
+        "  try: give as many extents, the fixed ones as they are"
+    )
+
+
+@pytest.mark.parametrize("extent", [-1, 1 << 63])
+def test_impossible_extent(extent: int) -> None:
+    assert message(added(("batch", 3)), dims={"batch": extent}) == (
+        f"error: dimension 'batch' cannot be {extent}\n  try: give an extent of 0 or more"
+    )
+
+
+def test_unknown_rank() -> None:
+    proto = added((1, 3))
+    proto.graph.input[0].type.tensor_type.ClearField("shape")
+    assert shape_of(proto, shapes={"x0": (2, 5)}) == (2, 5)
+    assert message(proto) == (
+        "error: the model leaves open: the shape of x0\n"
+        "  because: an NPU's program has fixed shapes, and the inputs are x0[any shape]\n"
+        "  try: fix them, for example --shape x0=1,3,224,224"
+    )
+
+
+def test_input_with_a_default_is_a_constant() -> None:
+    """Exporters before 2020 listed every weight among the inputs."""
+    proto = model(
+        [node("Add", ["x", "w"], ["y"])],
+        {"x": ("float32", ("n", 2)), "w": ("float32", (2,))},
+        ["y"],
+        {"w": floats(2)},
+    )
+    assert [i.name for i in load_model(proto, {"n": 3}).graph.inputs] == ["x"]
+
+
+def test_fixed_values() -> None:
+    proto = model(
+        [node("Pow", ["x", "e"], ["y"])], {"x": ("float32", (3,)), "e": ("int64", ())}, ["y"]
+    )
+    imported = agree(proto, {"x": floats(3)}, values={"e": 2})
+    assert [i.name for i in imported.graph.inputs] == ["x"]
+    assert message(proto, values={"e": 2.5}) == (
+        "error: input 'e' is i64[]\n  because: the value given for it is float64[] of another type"
+    )
+    assert "has no input 'f'" in message(proto, values={"f": 2})
+
+
+@pytest.mark.parametrize(
+    ("type_", "shown"),
+    [
+        (helper.make_sequence_type_proto(helper.make_tensor_type_proto(1, [2])), "sequence"),
+        (helper.make_optional_type_proto(helper.make_tensor_type_proto(1, [2])), "optional"),
+    ],
+)
+def test_input_that_is_no_tensor(type_: Any, shown: str) -> None:
+    proto = added((2,))
+    proto.graph.input[0].type.CopyFrom(type_)
+    with pytest.raises(UnsupportedError) as caught:
+        load_model(proto)
+    assert str(caught.value) == (
+        f"error: input 'x0' is not a tensor but {shown}\n"
+        "  because: a compiled model takes tensors\n"
+        "  try: cut the model where it begins to compute with tensors"
+    )
+
+
+def test_input_of_text() -> None:
+    proto = added((2,))
+    proto.graph.input[0].type.tensor_type.elem_type = 8
+    with pytest.raises(UnsupportedError) as caught:
+        load_model(proto)
+    assert str(caught.value) == (
+        "error: input 'x0' has the element type STRING\n"
+        "  because: a tensor for an NPU holds numbers\n"
+        "  try: cut the model where it begins to compute with numbers"
+    )
+
+
+def test_declared_output_that_disagrees_is_a_warning() -> None:
+    proto = added((2, 3))
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", 1, [4, 3]))
+    assert load_model(proto).warnings == ("output 'y' is declared [4, 3], but is [2, 3]",)
+
+
+def test_scalar_input() -> None:
+    agree(added(()), {"x0": np.array(1, np.float32)})
