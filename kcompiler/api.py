@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kcompiler.package import PackageInfo
     from kcompiler.report.data import Report
     from kcompiler.runtime import Executor
-    from kcompiler.verify import Verification
+    from kcompiler.verify import LayerError, Verification
 
 __all__ = ["CompileCost", "CompiledModel", "compile", "load", "targets"]
 
@@ -91,6 +91,20 @@ class CompiledModel:
             raise UsageError("a package holds no model to verify against", fix=fix)
         self.verification = verify(self.compilation, self.target, self._source, inputs, self.parts)
         return self.verification
+
+    def layers(self, inputs: Mapping[str, Array] | None = None) -> tuple[LayerError, ...]:
+        """Each kernel's error beside float32, on these inputs or on random ones, as they run.
+
+        Raises `UsageError` for a model that was loaded from a package, which holds no graphs.
+        """
+        from kcompiler.compiler import reference_kernels
+        from kcompiler.verify import layer_errors
+
+        graph = self.compilation.graph
+        if graph is None:
+            fix = "ask for its layers when you compile the model"
+            raise UsageError("a package holds no graph to compare its kernels with", fix=fix)
+        return layer_errors(self.compilation, self.target, reference_kernels(graph), inputs)
 
     def parts(self, segment: NpuSegment) -> tuple[Part, ...]:
         """The tiled kernels of a segment, in the order of its program; none for a loaded one."""

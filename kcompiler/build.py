@@ -72,7 +72,9 @@ def build_program(graph: Graph, target: Target, tools: Tools) -> Program:
     return Program(
         target=target.name,
         code=target.isa.encode_program(i for block in blocks for i in block),
-        inputs=tuple(replace(where[id(op)], name=op.name) for op in graph.inputs if id(op) in where),
+        inputs=tuple(
+            replace(where[id(op)], name=op.name) for op in graph.inputs if id(op) in where
+        ),
         outputs=tuple(_output(name, value, where) for name, value in graph.outputs),
         constants=tuple(where[id(op)] for op in constants),
         values={where[id(op)].name: np.ascontiguousarray(op.value) for op in constants},
@@ -149,7 +151,11 @@ def _base(value: Op) -> Op:
     """The tensor whose dense buffer an output of the graph is; reshapes above it change nothing."""
     view = view_of(value)
     if view is None or not view.dense:
-        raise IRError("program", "an output is a dense tensor in memory", ", ".join(value.origin) or repr(value))
+        raise IRError(
+            "program",
+            "an output is a dense tensor in memory",
+            ", ".join(value.origin) or repr(value),
+        )
     return view.base
 
 
@@ -162,7 +168,8 @@ def _lowered(
     part: Part, index: int, where: Mapping[int, Binding], placement: Placement, target: Target
 ) -> tuple[Isa, ...]:
     bindings = {
-        name: where[id(op)] for name, op in zip(part.operand_names, part.bound.operands, strict=True)
+        name: where[id(op)]
+        for name, op in zip(part.operand_names, part.bound.operands, strict=True)
     }
     bindings[part.output_name] = where[id(part.fused)]
     return tuple(target.lower(part.kernel, bindings, placement.addresses[index]))
@@ -189,5 +196,3 @@ def origins_of(fused: Fused) -> tuple[str, ...]:
     """The ONNX nodes that a kernel computes, in the order in which it meets them."""
     nodes = [n for n in fused.body.nodes if not isinstance(n, Input | Constant)]
     return tuple(dict.fromkeys(name for node in (*nodes, fused) for name in node.origin))
-
-

@@ -1,4 +1,4 @@
-"""What a compilation consists of, on its way to a package: segments in the order in which they run."""
+"""What a compilation consists of, on its way to a package: segments in their order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NpuSegment:
 
 @dataclass(frozen=True)
 class HostSegment:
-    """Operators that run on the host: a serialized ONNX model whose inputs and outputs are the values' names."""
+    """Operators that run on the host: an ONNX model whose inputs and outputs carry values' names."""
 
     model: bytes
     inputs: tuple[str, ...]

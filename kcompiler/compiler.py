@@ -61,7 +61,7 @@ def tools_for(target: Target) -> Tools:
 
 
 def compile_model(source: Source, target: Target, options: Options | None = None) -> Compilation:
-    """Compile an ONNX model (a path, bytes or a ModelProto) for a target; raises `KcompilerError`."""
+    """Compile an ONNX model (path, bytes or message) for a target; raises `KcompilerError`."""
     options = options or Options()
     precision = chosen_precision(target, options.precision)
     imported = load_model(source, dims=options.dims, shapes=options.shapes)
@@ -83,11 +83,23 @@ def compile_model(source: Source, target: Target, options: Options | None = None
     )
 
 
+def reference_kernels(graph: Graph) -> Graph:
+    """The kernels of an imported graph in float32: what those of another precision stand beside."""
+    kernels: Graph = run(graph_pipeline("f32"), graph)
+    return kernels
+
+
 def chosen_precision(target: Target, wanted: str | None) -> str:
     """The precision to compile for; an unknown one is the user's error."""
     if wanted is None:
         return target.precisions[0]
-    name = {"fp16": "f16", "fp32": "f32", "float16": "f16", "float32": "f32", "bfloat16": "bf16"}.get(wanted, wanted)
+    name = {
+        "fp16": "f16",
+        "fp32": "f32",
+        "float16": "f16",
+        "float32": "f32",
+        "bfloat16": "bf16",
+    }.get(wanted, wanted)
     if name not in target.precisions:
         known = ", ".join(target.precisions)
         raise UsageError(f"{target.name} has no precision {wanted!r}", fix=f"one of: {known}")
@@ -109,7 +121,9 @@ def host_segment(segment: Segment) -> HostSegment:
         model=export_model(graph),
         inputs=tuple(i.name for i in graph.inputs),
         outputs=tuple(name for name, _ in graph.outputs),
-        operators=tuple((name, "", reason) for origins, reason in segment.refused for name in origins),
+        operators=tuple(
+            (name, "", reason) for origins, reason in segment.refused for name in origins
+        ),
     )
 
 
@@ -122,5 +136,8 @@ def _notes(graph: Graph, precision: str) -> list[str]:
     floats = {str(n.dtype) for n in graph.nodes if is_float(n.dtype)}
     found = []
     if floats - {"float16"} and precision != "f32":
-        found.append(f"float tensors between kernels are stored as {precision}; sums and element-wise work are float32")
+        found.append(
+            f"float tensors between kernels are stored as {precision}; "
+            "sums and element-wise work are float32"
+        )
     return found

@@ -235,6 +235,15 @@ class HostModel:
             raise UnsupportedError(what, why=self.refusal or _first_line(error)) from error
         return [np.asarray(value) for value in found]
 
+    def run_all(self, operands: Sequence[Array]) -> list[Array]:
+        """All outputs, for all inputs in order."""
+        import onnx
+
+        model = onnx.load(self._model) if isinstance(self._model, str) else None
+        graph = (model or onnx.load_from_string(self._model)).graph
+        feeds = dict(zip((i.name for i in graph.input), operands, strict=True))
+        return self.run([o.name for o in graph.output], feeds)
+
 
 def _ort_session(model: bytes | str) -> Any:
     """None where numpy and onnxruntime have no common type for an input or output."""

@@ -10,7 +10,10 @@ import click
 from kcompiler.commands import _options as options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kcompiler.api import CompiledModel
+    from kcompiler.verify import LayerError
 
 
 @click.command("compile")
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     type=click.Choice(["graph", "kernel", "asm"]),
     help="Print a level of the compilation; the summary goes to standard error.",
 )
+@click.option("--layers", is_flag=True, help="Say for each kernel how far it is from float32.")
 @click.option("--trace", metavar="F", help="Write the predicted time line, for ui.perfetto.dev.")
 @options.JSON
 @click.option("--verbose", "-v", is_flag=True, help="Say on standard error what is being done.")
@@ -36,6 +40,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     inputs: tuple[str, ...],
     no_verify: bool,
     emit: str | None,
+    layers: bool,
     trace: str | None,
     as_json: bool,
     verbose: bool,
@@ -44,7 +49,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kcompiler.api import compile as compile_model
     from kcompiler.errors import UsageError
 
-    if no_verify and inputs:
+    if no_verify and inputs and not layers:
         raise UsageError("--input and --no-verify exclude each other: inputs serve to verify")
     given = options.load_arrays(inputs)
     say = _Speaker(verbose)
@@ -61,11 +66,22 @@ def command(  # noqa: PLR0917 - click passes them by name
     if not no_verify:
         with say.phase(f"verifying {model} on the simulator"):
             compiled.verify(given)
-    return _finish(compiled, output or f"{Path(model).stem}.kpkg", trace, as_json, emit is not None)
+    rows = None
+    if layers:
+        with say.phase(f"comparing the kernels of {model} with float32"):
+            rows = compiled.layers(given)
+    output = output or f"{Path(model).stem}.kpkg"
+    return _finish(compiled, output, trace, rows, as_json=as_json, err=emit is not None)
 
 
 def _finish(
-    compiled: CompiledModel, output: str, trace: str | None, as_json: bool, err: bool
+    compiled: CompiledModel,
+    output: str,
+    trace: str | None,
+    rows: Sequence[LayerError] | None,
+    *,
+    as_json: bool,
+    err: bool,
 ) -> int:
     """Write files, print the summary; a model that fails its checks is not written."""
     result = compiled.verification
@@ -74,11 +90,14 @@ def _finish(
     if trace is not None:
         _write_trace(compiled, trace)
     if as_json:
-        options.print_json(compiled.report().json())
+        extra = {} if rows is None else {"layers": [row.json() for row in rows]}
+        options.print_json(compiled.report().json() | extra)
     else:
+        from kcompiler.report.layers import layer_table
         from kcompiler.report.summary import summary
 
-        options.print_table(summary(compiled.report()), err=err)
+        tables = [] if rows is None else [layer_table(rows)]
+        options.print_table(*tables, summary(compiled.report()), err=err)
     if result is not None:
         result.raise_for_failure()
     return 0

@@ -17,6 +17,7 @@ from onnx import (
 )
 
 from kcompiler.errors import ModelError
+from kcompiler.frontend import schemas
 from kcompiler.frontend.host import Pending
 from kcompiler.frontend.names import subgraphs
 from kcompiler.frontend.scope import Scope, Value
@@ -133,6 +134,7 @@ def call(
             f"{len(proto.output)}"
         )
     opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in function.opset_import}
+    schemas.check_opsets(opsets)
     inner = Scope({**scope.opsets, **opsets}, None, f"{name}/", scope.depth + 1)
     for parameter, operand in zip(function.input, proto.input, strict=False):
         if operand:

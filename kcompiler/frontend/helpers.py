@@ -26,13 +26,13 @@ def wide(x: Op, compute: Callable[[Op], Op]) -> Op:
     return build.cast(compute(build.cast(x, compute_dtype(x.dtype))), x.dtype)
 
 
-def table_size(*extents: int) -> None:
+def table_size(*extents: int, limit: int = TABLE) -> None:
     """Raise `UnsupportedError` before a table out of all proportion is made."""
     size = math.prod(extents)
-    if size > TABLE or any(e < 0 for e in extents):
+    if size > limit or any(e < 0 for e in extents):
         raise UnsupportedError(
             f"a table of {size:,} elements would be needed",
-            why=f"the limit is {TABLE:,}: shapes like {list(extents)} come from a broken model",
+            why=f"the limit is {limit:,}: shapes like {list(extents)} come from a broken model",
             fix="check the shapes that the model computes",
         )
 

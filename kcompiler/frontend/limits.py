@@ -16,4 +16,6 @@ STEPS: Final = 4_096
 # Depth of functions and sub-graphs within each other.
 DEPTH: Final = 40
 # Elements of a table that an importer makes itself (interpolation weights, ranges, ...).
-TABLE: Final = 1 << 26
+TABLE: Final = 1 << 24
+# Elements of an axis that is put together from known indices.
+INDICES: Final = 1 << 20

@@ -116,9 +116,12 @@ def _import(
 def _fixed(name: str, value: Array, type_: TensorType) -> Array:
     """The value of an input, in its own element type; raises `UsageError` where that changes it."""
     converted = value.astype(type_.dtype)
-    if value.shape != type_.shape or not np.array_equal(converted.astype(value.dtype), value):
-        given = f"{value.dtype}{list(value.shape)}"
-        raise UsageError(f"input {name!r} is {type_}", why=f"the value given for it is {given}")
+    if not np.array_equal(converted.astype(value.dtype), value):
+        raise UsageError(
+            f"the value for input {name!r} does not fit its type",
+            why=f"the input is {type_}, the value {value.dtype}",
+            fix=f"give a value that {type_.dtype} can hold",
+        )
     return converted
 
 

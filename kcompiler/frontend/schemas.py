@@ -57,9 +57,10 @@ def schema_of(proto: NodeProto, opsets: Mapping[str, int]) -> defs.OpSchema | No
             f"the model uses the operator set {domain or 'ai.onnx'!r} but does not import it",
             fix="export the model again: opset_import is incomplete",
         )
-    if domain in opsets and defs.has(proto.op_type, opsets[domain], domain):
-        return defs.get_schema(proto.op_type, opsets[domain], domain)
-    raise _unknown(proto, domain, opsets[domain])
+    version = opsets[domain]
+    if 0 < version < 1 << 31 and defs.has(proto.op_type, version, domain):
+        return defs.get_schema(proto.op_type, version, domain)
+    raise _unknown(proto, domain, version)
 
 
 def _unknown(proto: NodeProto, domain: str, version: int) -> UnsupportedError:

@@ -73,8 +73,11 @@ def decode(tensor: TensorProto, external: ExternalData, raw: memoryview | None =
         data = tensor.raw_data if raw is None else raw
         _check_amount(where, tensor, nbytes, len(data), "bytes")
     else:
-        return _from_typed_field(tensor, dtype, shape, where)
-    array = _from_bytes(data, dtype, bits, math.prod(shape)).reshape(shape)
+        return _read_only(_from_typed_field(tensor, dtype, shape, where))
+    return _read_only(_from_bytes(data, dtype, bits, math.prod(shape)).reshape(shape))
+
+
+def _read_only(array: Array) -> Array:
     array.flags.writeable = False
     return array
 
@@ -137,8 +140,8 @@ def _from_values(values: Array, dtype: np.dtype[Any], bits: int, size: int) -> A
     if bits < 8:
         return _from_bytes(values.astype(np.uint8).tobytes(), dtype, bits, size)
     if dtype.kind == "c":
-        return values.view(dtype)
-    if dtype.name.startswith(("float16", "bfloat16", "float8", "float6")):
+        return np.asarray(values.view(dtype))
+    if dtype.name.startswith(("float16", "bfloat16", "float8_", "float6_")):
         # int32_data holds the bits, not the number.
         unsigned = np.dtype(f"u{dtype.itemsize}")
         return values.astype(unsigned).view(dtype)

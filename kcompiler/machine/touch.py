@@ -23,7 +23,9 @@ class Touch:
     @property
     def start(self) -> int:
         """First byte that may be touched."""
-        return self.base + sum(s * _lowest(mask) if s >= 0 else s * _highest(mask) for s, mask in self.dims)
+        return self.base + sum(
+            s * _lowest(mask) if s >= 0 else s * _highest(mask) for s, mask in self.dims
+        )
 
     @property
     def stop(self) -> int:
@@ -46,7 +48,9 @@ class Touch:
 
     def _apart(self, other: Touch) -> bool:
         """Boxes of one tensor (same base, strides and run) are apart when one dimension's sets are."""
-        same = (self.base, self.run) == (other.base, other.run) and len(self.dims) == len(other.dims)
+        same = (self.base, self.run) == (other.base, other.run) and len(self.dims) == len(
+            other.dims
+        )
         if not same or any(a[0] != b[0] for a, b in zip(self.dims, other.dims, strict=True)):
             return False
         if not _injective(self.dims, other.dims, self.run):

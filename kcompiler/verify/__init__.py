@@ -10,6 +10,15 @@ The first rung that breaks names the place: the kernel, the element, the tile an
 
 from kcompiler.verify.inputs import sample_inputs
 from kcompiler.verify.ladder import verify
+from kcompiler.verify.layers import LayerError, layer_errors
 from kcompiler.verify.result import Failure, OutputError, Verification
 
-__all__ = ["Failure", "OutputError", "Verification", "sample_inputs", "verify"]
+__all__ = [
+    "Failure",
+    "LayerError",
+    "OutputError",
+    "Verification",
+    "layer_errors",
+    "sample_inputs",
+    "verify",
+]

@@ -37,7 +37,7 @@ class KernelCheck:
     checked: int = 0
     failure: Failure | None = None
     running: tuple[int, KernelInfo] | None = None
-    _plans: dict[int, _Plan] = field(default_factory=dict)
+    _plans: dict[int, Plan] = field(default_factory=dict)
     _operands: list[Array] = field(default_factory=list)
 
     def before(self, segment: int, machine: Simulation, kernel: KernelInfo) -> None:
@@ -69,21 +69,19 @@ class KernelCheck:
                 tiled = self.parts(self._plan(segment).segment)[number]
             self.failure = explain(wrong, tiled, machine)
 
-    def _plan(self, segment: int) -> _Plan:
+    def _plan(self, segment: int) -> Plan:
         if segment not in self._plans:
-            found = self.compilation.segments[segment]
-            if not isinstance(found, NpuSegment) or found.graph is None:
-                raise IRError("program", "a kernel that is checked has a graph")
-            self._plans[segment] = _Plan(found, found.graph)
+            self._plans[segment] = Plan.of(self.compilation, segment)
         return self._plans[segment]
 
 
-class _Plan:
+class Plan:
     """Which graph node each kernel computes, and where the values of the graph lie."""
 
     def __init__(self, segment: NpuSegment, graph: Graph) -> None:
         program = segment.program
         self.segment = segment
+        self.graph = graph
         self.nodes = [n for n in graph.nodes if isinstance(n, Fused)]
         if len(self.nodes) != len(program.kernels):
             counts = f"{len(program.kernels)} kernels for {len(self.nodes)} fused nodes"
@@ -97,6 +95,14 @@ class _Plan:
         }
         for node, kernel in zip(self.nodes, program.kernels, strict=True):
             self.bindings[id(node)] = kernel.output
+
+    @classmethod
+    def of(cls, compilation: Compilation, index: int) -> Plan:
+        """The plan of a segment by its number."""
+        found = compilation.segments[index]
+        if not isinstance(found, NpuSegment) or found.graph is None:
+            raise IRError("program", "a kernel that is checked has a graph")
+        return cls(found, found.graph)
 
     def fused(self, kernel: KernelInfo) -> Fused:
         """The node of a kernel."""

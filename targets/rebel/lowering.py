@@ -70,8 +70,12 @@ class Lowering:
         """A Neural DMA transfer."""
         loading = copy.dst.tensor in self.buffers
         box, buffer = (copy.src, copy.dst) if loading else (copy.dst, copy.src)
-        if self.buffers[buffer.tensor].shape != buffer.shape or any(o != Affine() for o in buffer.origin):
-            raise ValueError(f"{self.kernel.name}: a transfer moves whole buffers, {buffer.tensor} is cut")
+        if self.buffers[buffer.tensor].shape != buffer.shape or any(
+            o != Affine() for o in buffer.origin
+        ):
+            raise ValueError(
+                f"{self.kernel.name}: a transfer moves whole buffers, {buffer.tensor} is cut"
+            )
         operand = self.kernel.operand(box.tensor)
         shared = self.bindings[box.tensor]
         dims = tuple(self._dims(operand, box, copy))
@@ -88,7 +92,10 @@ class Lowering:
             return isa.NdmaLoad(**common, fill=fill_bits(copy.fill, operand.dtype))
         name = copy.indirect[1]
         return isa.NdmaGather(
-            **common, axis=kept[0], indices=self.address(name), index_type=dtype_name(self.buffers[name].dtype)
+            **common,
+            axis=kept[0],
+            indices=self.address(name),
+            index_type=dtype_name(self.buffers[name].dtype),
         )
 
     def _dims(self, operand: Operand, box: Box, copy: Copy) -> Iterator[isa.Dim]:
@@ -122,9 +129,13 @@ class Lowering:
         buffer = self.buffers[access.operand]
         size = buffer.dtype.itemsize
         steps = [s * size for s in row_major(buffer.shape)]
-        at = self.address(access.operand) + sum(f.offset * s for f, s in zip(access.index, steps, strict=True))
+        at = self.address(access.operand) + sum(
+            f.offset * s for f, s in zip(access.index, steps, strict=True)
+        )
         strides = {
-            axis.name: sum(f.coefficient(axis.name) * s for f, s in zip(access.index, steps, strict=True))
+            axis.name: sum(
+                f.coefficient(axis.name) * s for f, s in zip(access.index, steps, strict=True)
+            )
             for axis in nest.axes
         }
         return at, strides
@@ -134,11 +145,20 @@ class Lowering:
         (a, sa), (b, sb) = (self.place(read, nest) for read in nest.reads)
         acc, so = self.place(nest.write, nest)
         loops = tuple(
-            isa.Loop(extent=x.extent, a=sa[x.name], b=sb[x.name], acc=so[x.name]) for x in nest.axes if x.extent > 1
+            isa.Loop(extent=x.extent, a=sa[x.name], b=sb[x.name], acc=so[x.name])
+            for x in nest.axes
+            if x.extent > 1
         )
         types = [dtype_name(self.buffers[r.operand].dtype) for r in nest.reads]
         return isa.MatrixContract(
-            cores=self.cores, a=a, b=b, acc=acc, type_a=types[0], type_b=types[1], loops=loops, accumulate=int(accumulate)
+            cores=self.cores,
+            a=a,
+            b=b,
+            acc=acc,
+            type_a=types[0],
+            type_b=types[1],
+            loops=loops,
+            accumulate=int(accumulate),
         )
 
     def vector(self, nest: Nest, accumulate: bool) -> isa.VectorNest:
@@ -147,7 +167,10 @@ class Lowering:
         out, so = self.place(nest.write, nest)
         order = [x for x in (*nest.parallel, *nest.reduced) if x.extent > 1]
         loops = tuple(
-            isa.VectorLoop(extent=x.extent, out=so[x.name], reads=tuple(s[x.name] for _, s in places)) for x in order
+            isa.VectorLoop(
+                extent=x.extent, out=so[x.name], reads=tuple(s[x.name] for _, s in places)
+            )
+            for x in order
         )
         sources = tuple(
             isa.Read(address=at, dtype=dtype_name(self.buffers[r.operand].dtype))
@@ -161,7 +184,9 @@ class Lowering:
         )  # fmt: skip
 
 
-def compact(base: int, dims: tuple[isa.Dim, ...], keep: tuple[int, ...]) -> tuple[int, tuple[isa.Dim, ...], tuple[int, ...]]:
+def compact(
+    base: int, dims: tuple[isa.Dim, ...], keep: tuple[int, ...]
+) -> tuple[int, tuple[isa.Dim, ...], tuple[int, ...]]:
     """The same boxes in fewer dimensions: (base, dims, new positions of the dimensions to keep as they are).
 
     A dimension that is always at one index inside the tensor goes into the base; one that is taken whole
@@ -173,7 +198,12 @@ def compact(base: int, dims: tuple[isa.Dim, ...], keep: tuple[int, ...]) -> tupl
         still = dim.box == 1 and not any(dim.core_steps) and 0 <= dim.origin < dim.extent
         if still and position not in keep:
             base += dim.origin * dim.stride
-        elif found and position not in keep and (len(found) - 1) not in kept and _merges(found[-1], dim):
+        elif (
+            found
+            and position not in keep
+            and (len(found) - 1) not in kept
+            and _merges(found[-1], dim)
+        ):
             found[-1] = _merged(found[-1], dim)
         else:
             found.append(dim)
@@ -183,8 +213,18 @@ def compact(base: int, dims: tuple[isa.Dim, ...], keep: tuple[int, ...]) -> tupl
 
 
 def _merges(outer: isa.Dim, inner: isa.Dim) -> bool:
-    whole = inner.origin == 0 and inner.box == inner.extent and inner.step == 1 and not any(inner.core_steps)
-    return whole and outer.step == 1 and outer.stride == inner.stride * inner.extent and inner.extent > 0
+    whole = (
+        inner.origin == 0
+        and inner.box == inner.extent
+        and inner.step == 1
+        and not any(inner.core_steps)
+    )
+    return (
+        whole
+        and outer.step == 1
+        and outer.stride == inner.stride * inner.extent
+        and inner.extent > 0
+    )
 
 
 def _merged(outer: isa.Dim, inner: isa.Dim) -> isa.Dim:
@@ -223,7 +263,12 @@ def _step(part: Expr, arguments: tuple[int, ...]) -> isa.Micro:
         case Load():
             return isa.Micro(function="load", dtype=name, args=(part.read,))
         case Const():
-            return isa.Micro(function="const", dtype=name, args=(), immediate=immediate_bits(part.value, part.dtype))
+            return isa.Micro(
+                function="const",
+                dtype=name,
+                args=(),
+                immediate=immediate_bits(part.value, part.dtype),
+            )
         case Acc():
             return isa.Micro(function="acc", dtype=name, args=())
         case Apply():

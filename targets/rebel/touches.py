@@ -12,7 +12,7 @@ from kcompiler.machine.touch import Touch, indices
 from kcompiler.scalar import FUNCTIONS
 
 if TYPE_CHECKING:
-    from kcompiler.targets.rebel.isa import Dim, Transfer
+    from kcompiler.targets.rebel.transfers import Dim, Transfer
 
 _ARITY = {"load": 1, "const": 0, "acc": 0, "cast": 1}
 

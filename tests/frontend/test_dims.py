@@ -167,7 +167,9 @@ def test_fixed_values() -> None:
     imported = agree(proto, {"x": floats(3)}, values={"e": 2})
     assert [i.name for i in imported.graph.inputs] == ["x"]
     assert message(proto, values={"e": 2.5}) == (
-        "error: input 'e' is i64[]\n  because: the value given for it is float64[] of another type"
+        "error: the value for input 'e' does not fit its type\n"
+        "  because: the input is i64[], the value float64\n"
+        "  try: give a value that int64 can hold"
     )
     assert "has no input 'f'" in message(proto, values={"f": 2})
 

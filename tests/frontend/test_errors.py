@@ -312,13 +312,14 @@ def test_terminal_codes_in_names_are_harmless() -> None:
 
 
 def test_deep_nesting_is_an_error() -> None:
-    """Sub-graphs within sub-graphs, deeper than anyone writes."""
-    graph = helper.make_graph([node("Exp", ["x"], ["r"])], "b", [], [helper.make_empty_tensor_value_info("r")])
-    for _ in range(45):
-        choice = node("If", ["c"], ["r"], then_branch=graph, else_branch=graph.__class__())
-        graph = helper.make_graph([choice], "b", [], [helper.make_empty_tensor_value_info("r")])
-    proto = model([], X, ["r"], {"c": np.array(True)})
-    proto.graph.node.extend(graph.node)
+    """Functions within functions, deeper than anyone writes."""
+    mine = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    chain = []
+    for i in range(45):
+        call = node(f"F{i + 1}", ["a"], ["b"], domain="mine") if i < 44 else node("Exp", ["a"], ["b"])
+        chain.append(helper.make_function("mine", f"F{i}", ["a"], ["b"], [call], mine))
+    start = node("F0", ["x"], ["y"], domain="mine")
+    proto = model([start], X, ["y"], imports=mine[1:], functions=chain)
     with pytest.raises(UnsupportedError, match="graphs are nested more than 40 deep"):
         load_model(proto)
 

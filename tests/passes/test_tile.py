@@ -75,6 +75,18 @@ def test_long_reductions_are_cut_and_carried() -> None:
     assert carried.nest.is_contraction
 
 
+def test_what_lies_beyond_a_cut_reduction_is_not_multiplied() -> None:
+    """Beyond the end of k lie infinities, which zero weights would turn into NaN."""
+    region = r.matmul(2, 5000, 2, F32, bias=False)
+    longer = replace(region.operand("in0"), shape=(2, 5100), strides=(5100, 1))
+    operands_ = (longer, *(o for o in region.operands if o.name != "in0"))
+    region = Region(operands_, region.nests)
+    kernel = Tile(chip=chip(cores=1, scratchpad=8 << 10)).run(region)
+    given = operands(region)
+    given["in0"].reshape(-1)[: 2 * 5100].reshape(2, 5100)[:, 5000:] = np.inf
+    np.testing.assert_array_equal(run_kernel(kernel, given), run_region(region, given))
+
+
 def test_partial_sums_are_not_rounded() -> None:
     region = r.conv(512, 4, 4, 1, bias=False)
     last = replace(region.nests[0], write=replace(region.nests[0].write, operand="out"))

@@ -8,6 +8,7 @@ from itertools import accumulate
 import numpy as np
 
 from kcompiler.frontend.helpers import table_size, take
+from kcompiler.frontend.limits import INDICES
 from kcompiler.frontend.node import Node
 from kcompiler.frontend.registry import onnx_op
 from kcompiler.graph import build
@@ -190,9 +191,8 @@ def _cut(x: Op, low: list[int], high: list[int]) -> Op:
 
 
 def _continued(x: Op, axis: int, before: int, after: int, mode: str) -> Op:
-    table_size(before, 1)
-    table_size(after, 1)
     extent = x.shape[axis]
+    table_size(before + extent + after, limit=INDICES)
     if extent == 0:
         raise ValueError("an empty axis has nothing to continue")
     if mode == "reflect":

@@ -9,6 +9,7 @@ import numpy as np
 from kcompiler.frontend.errors import NotExpressible
 from kcompiler.frontend.helpers import table_size, take, wide
 from kcompiler.frontend.interpolation import Axis, matrix, nearest_indices, outside
+from kcompiler.frontend.limits import INDICES
 from kcompiler.frontend.node import Node
 from kcompiler.frontend.registry import onnx_op
 from kcompiler.graph import build
@@ -85,6 +86,7 @@ def _resized(x: Op, axes: list[tuple[int, Axis]], node: Node, rounding: str) -> 
     cropped = [(i, a) for i, a in axes if a.mode == "tf_crop_and_resize"]
     changed = [(i, a) for i, a in axes if a.size != a.extent or a.scale != 1 or (i, a) in cropped]
     for _, axis in changed:
+        table_size(axis.size, limit=INDICES)
         table_size(axis.size, axis.extent if mode != "nearest" else 1)
     if mode == "nearest":
         y = x

@@ -13,7 +13,12 @@ import numpy as np
 from kcompiler.graph.node import Array
 from kcompiler.machine.simulator.memories import Machine, MachineFault
 
-UNSIGNED = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
+UNSIGNED = {
+    1: np.dtype(np.uint8),
+    2: np.dtype(np.uint16),
+    4: np.dtype(np.uint32),
+    8: np.dtype(np.uint64),
+}
 
 
 class Dim(Protocol):
@@ -87,7 +92,11 @@ class CoreBox:
         if (both == both[0]).all():
             return (self._piece(both[0], tuple(0 for _ in self.grid), self.grid),)
         kinds, kind_of = np.unique(both, axis=0, return_inverse=True)
-        return tuple(p for k in range(len(kinds)) for p in self._pieces_of(kinds[k], kind_of.reshape(-1) == k))
+        return tuple(
+            p
+            for k in range(len(kinds))
+            for p in self._pieces_of(kinds[k], kind_of.reshape(-1) == k)
+        )
 
     def _pieces_of(self, bounds: Array, member: Array) -> Iterator[Piece]:
         where = np.argwhere(member.reshape(self.grid))
@@ -119,14 +128,18 @@ class CoreBox:
 
 
 def _weighted(steps: tuple[int, ...], coordinates: Array) -> Array:
-    return np.asarray(steps, np.int64) @ coordinates if steps else np.zeros(coordinates.shape[1], np.int64)
+    return (
+        np.asarray(steps, np.int64) @ coordinates
+        if steps
+        else np.zeros(coordinates.shape[1], np.int64)
+    )
 
 
 def load(m: Machine, scratchpad: str, address: int, memory: str, box: CoreBox, fill: int) -> None:
     """Every core's box from a shared memory into its scratchpad, dense; `fill` bits outside the tensor."""
     dtype = UNSIGNED[box.itemsize]
     target = _scratch(m.write(scratchpad, address, dtype, box.shape, _dense(box), box.cores), box)
-    if any(p.low != (0,) * len(box.dims) or p.high != box.shape for p in box.pieces):
+    if _any_clipped(box):
         target[...] = dtype.type(fill & (2 ** (8 * box.itemsize) - 1))
     for piece in box.pieces:
         if not piece.empty:
@@ -147,12 +160,20 @@ def store(m: Machine, scratchpad: str, address: int, memory: str, box: CoreBox) 
 def gather(
     m: Machine, scratchpad: str, address: int, memory: str, box: CoreBox, axis: int, indices: Array
 ) -> None:
-    """A load whose index along `axis` is `indices` (cores, box[axis]) instead of origin + step * i."""
+    """A load whose index along `axis` is `indices` (cores, box[axis]) instead of origin + step * i.
+
+    Elements outside the tensor along the other dimensions are 0.
+    """
     dtype, dim = UNSIGNED[box.itemsize], box.dims[axis]
     if indices.size and (int(indices.min()) < 0 or int(indices.max()) >= dim.extent):
-        raise MachineFault(f"gathers index {int(indices.min())}..{int(indices.max())} of {dim.extent}")
+        raise MachineFault(
+            f"gathers index {int(indices.min())}..{int(indices.max())} of {dim.extent}"
+        )
     target = m.write(scratchpad, address, dtype, box.shape, _dense(box), box.cores)
-    whole = CoreBox(box.base, box.itemsize, tuple(d for i, d in enumerate(box.dims) if i != axis), box.grid)
+    others = tuple(d for i, d in enumerate(box.dims) if i != axis)
+    whole = CoreBox(box.base, box.itemsize, others, box.grid)
+    if _any_clipped(whole):
+        target[...] = 0
     for piece in whole.pieces:
         if piece.empty:
             continue
@@ -167,6 +188,11 @@ def gather(
             part = [slice(l, h) for l, h in zip(piece.low, piece.high, strict=True)]
             part.insert(axis, slice(None))
             target[(number, *part)] = np.take(source[core], indices[number], axis=axis)
+
+
+def _any_clipped(box: CoreBox) -> bool:
+    """Whether a part of some core's box is outside the tensor."""
+    return any(p.low != (0,) * len(box.dims) or p.high != box.shape for p in box.pieces)
 
 
 def _dense(box: CoreBox) -> tuple[int, ...]:

@@ -61,7 +61,14 @@ def roles(loops: Sequence[Loop]) -> Roles:
 
 
 def contract(
-    m: Machine, scratchpad: str, cores: int, a: Factor, b: Factor, acc: int, loops: Sequence[Loop], accumulate: bool
+    m: Machine,
+    scratchpad: str,
+    cores: int,
+    a: Factor,
+    b: Factor,
+    acc: int,
+    loops: Sequence[Loop],
+    accumulate: bool,
 ) -> None:
     """acc[...] (+)= sum over the reduced loops of a[...] * b[...], in each of the first `cores` cores.
 
@@ -73,7 +80,9 @@ def contract(
     shape, strides = [l.extent for l in outer], [l.acc for l in outer]
     total = _sums(m, scratchpad, cores, a, b, by).reshape(cores, *shape)
     if accumulate:
-        total = m.read(scratchpad, acc, result, shape, strides, cores) + total.astype(result, copy=False)
+        total = m.read(scratchpad, acc, result, shape, strides, cores) + total.astype(
+            result, copy=False
+        )
     m.write(scratchpad, acc, result, shape, strides, cores)[...] = total
 
 
@@ -81,7 +90,9 @@ def _sums(m: Machine, scratchpad: str, cores: int, a: Factor, b: Factor, by: Rol
     """The sums as (cores, batch, m, n)."""
     left = _elements(m, scratchpad, cores, a, [(l.extent, l.a) for l in (*by.batch, *by.m, *by.k)])
     right = _elements(m, scratchpad, cores, b, [(l.extent, l.b) for l in (*by.batch, *by.k, *by.n)])
-    batch, rows, columns, terms = (prod(l.extent for l in part) for part in (by.batch, by.m, by.n, by.k))
+    batch, rows, columns, terms = (
+        prod(l.extent for l in part) for part in (by.batch, by.m, by.n, by.k)
+    )
     if (rows == 1 or columns == 1) and terms <= FEW_TERMS and batch > 1:
         return _few_terms(left, right, by)
     left = left.reshape(cores * batch, rows, terms)
@@ -114,7 +125,9 @@ def _few_terms(left: Array, right: Array, by: Roles) -> Array:
     return total if total is not None else left * right
 
 
-def _elements(m: Machine, scratchpad: str, cores: int, factor: Factor, axes: Sequence[tuple[int, int]]) -> Array:
+def _elements(
+    m: Machine, scratchpad: str, cores: int, factor: Factor, axes: Sequence[tuple[int, int]]
+) -> Array:
     """A factor's elements in the type that they multiply in: a view of a converted copy.
 
     Windows overlap (one input feeds many outputs), so the bytes that they span are converted once when

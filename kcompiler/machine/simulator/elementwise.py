@@ -77,7 +77,9 @@ def vector_nest(m: Machine, scratchpad: str, cores: int, work: VectorWork) -> No
         value = run_micro(work.result, outer, value)
     shape, strides = extents[:kept], [loop.out for loop in work.loops[:kept]]
     if work.accumulate:
-        value = REDUCE[work.combine](m.read(scratchpad, work.out.address, work.out.dtype, shape, strides, cores), value)
+        value = REDUCE[work.combine](
+            m.read(scratchpad, work.out.address, work.out.dtype, shape, strides, cores), value
+        )
     value = convert(np.asarray(value), work.out.dtype)
     m.write(scratchpad, work.out.address, work.out.dtype, shape, strides, cores)[...] = value
 

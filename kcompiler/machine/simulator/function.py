@@ -38,12 +38,16 @@ class Simulation:
 
     def put(self, binding: Binding, value: Array) -> None:
         """Store a tensor."""
-        view = self.machine.write(binding.memory, binding.address, binding.dtype, binding.shape, _strides(binding))
+        view = self.machine.write(
+            binding.memory, binding.address, binding.dtype, binding.shape, _strides(binding)
+        )
         view[0] = value
 
     def get(self, binding: Binding) -> Array:
         """A copy of a tensor."""
-        view = self.machine.read(binding.memory, binding.address, binding.dtype, binding.shape, _strides(binding))
+        view = self.machine.read(
+            binding.memory, binding.address, binding.dtype, binding.shape, _strides(binding)
+        )
         return np.array(view[0])
 
     def run(

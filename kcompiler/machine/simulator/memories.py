@@ -28,7 +28,12 @@ class Store:
     written: Array | None
 
     def view(
-        self, address: int, dtype: np.dtype[Any], shape: Sequence[int], strides: Sequence[int], cores: int
+        self,
+        address: int,
+        dtype: np.dtype[Any],
+        shape: Sequence[int],
+        strides: Sequence[int],
+        cores: int,
     ) -> Array:
         """Elements at `address + sum(stride * index)` for the first `cores` cores: (cores, *shape).
 
@@ -40,24 +45,41 @@ class Store:
             (cores, *shape), dtype, buffer=self.data, offset=address, strides=(row, *strides)
         )
 
-    def check_written(self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int], cores: int) -> None:
+    def check_written(
+        self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int], cores: int
+    ) -> None:
         """A read of bytes that nothing wrote is a fault (when the shadow is kept)."""
-        if self.written is not None and not self._shadow(address, itemsize, shape, strides, cores).all():
-            raise MachineFault(f"reads {self.memory.name} bytes near {address:#x} that nothing has written")
+        if (
+            self.written is not None
+            and not self._shadow(address, itemsize, shape, strides, cores).all()
+        ):
+            raise MachineFault(
+                f"reads {self.memory.name} bytes near {address:#x} that nothing has written"
+            )
 
-    def mark_written(self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int], cores: int) -> None:
+    def mark_written(
+        self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int], cores: int
+    ) -> None:
         """Remember that these elements hold data."""
         if self.written is not None:
             self._shadow(address, itemsize, shape, strides, cores)[...] = True
 
-    def _shadow(self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int], cores: int) -> Array:
+    def _shadow(
+        self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int], cores: int
+    ) -> Array:
         assert self.written is not None
         row = self.written.strides[0] if self.memory.per_core else 0
         return np.ndarray(
-            (cores, *shape, itemsize), np.bool_, buffer=self.written, offset=address, strides=(row, *strides, 1)
+            (cores, *shape, itemsize),
+            np.bool_,
+            buffer=self.written,
+            offset=address,
+            strides=(row, *strides, 1),
         )
 
-    def _check_bounds(self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int]) -> None:
+    def _check_bounds(
+        self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int]
+    ) -> None:
         reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
         low = address + sum(min(r, 0) for r in reach)
         high = address + sum(max(r, 0) for r in reach) + itemsize
@@ -98,7 +120,13 @@ class Machine:
         return Store(memory, np.zeros(shape, np.uint8), written)
 
     def read(
-        self, memory: str, address: int, dtype: np.dtype[Any], shape: Sequence[int], strides: Sequence[int], cores: int = 1
+        self,
+        memory: str,
+        address: int,
+        dtype: np.dtype[Any],
+        shape: Sequence[int],
+        strides: Sequence[int],
+        cores: int = 1,
     ) -> Array:
         """A view to read from: (cores, *shape)."""
         store = self.stores[memory]
@@ -107,7 +135,13 @@ class Machine:
         return view
 
     def write(
-        self, memory: str, address: int, dtype: np.dtype[Any], shape: Sequence[int], strides: Sequence[int], cores: int = 1
+        self,
+        memory: str,
+        address: int,
+        dtype: np.dtype[Any],
+        shape: Sequence[int],
+        strides: Sequence[int],
+        cores: int = 1,
     ) -> Array:
         """A view to assign to: (cores, *shape); the elements count as written."""
         store = self.stores[memory]
@@ -115,6 +149,8 @@ class Machine:
         store.mark_written(address, dtype.itemsize, shape, strides, cores)
         return view
 
-    def read_span(self, memory: str, address: int, dtype: np.dtype[Any], count: int, cores: int) -> Array:
+    def read_span(
+        self, memory: str, address: int, dtype: np.dtype[Any], count: int, cores: int
+    ) -> Array:
         """`count` neighbouring elements of each core, gaps between the ones in use included: (cores, count)."""
         return self.stores[memory].view(address, dtype, (count,), (dtype.itemsize,), cores)

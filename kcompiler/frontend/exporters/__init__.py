@@ -1,0 +1,1 @@
+"""Operators of the graph as ONNX nodes; the folder is the registry."""
