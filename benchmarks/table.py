@@ -113,7 +113,7 @@ def losses(layers: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _loss(layer: dict[str, Any]) -> float:
-    """Decibels between the worst operand and the result; an exact operand counts as one of 80 dB."""
+    """Decibels from the worst operand to the result; an exact operand counts as 80 dB."""
     if layer["sqnr_db"] is None:
         return 0.0
     before = 80.0 if layer["operands_db"] is None else min(layer["operands_db"], 80.0)

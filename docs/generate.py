@@ -166,8 +166,8 @@ about: [operators.md](operators.md).
 def _constraints(target: Target) -> Iterator[str]:
     precisions = ", ".join(f"`{p}`" for p in target.precisions)
     yield from (f"## `{target.name}`: {target.chip.title}", "")
-    yield f"Precisions: {precisions}; the first is the default. What is known of the chip and what is"
-    yield from (f"assumed: [targets/{target.name}](../targets/{target.name}/README.md).", "")
+    yield f"Precisions: {precisions}; the first is the default. What is known of the chip, and what"
+    yield from (f"is assumed: [targets/{target.name}](../targets/{target.name}/README.md).", "")
     yield from (f"* {_prose(c.__doc__)} (`{c.__name__}`)" for c in target.constraints)
     yield ""
 

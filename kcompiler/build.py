@@ -77,7 +77,7 @@ def build_program(graph: Graph, target: Target, tools: Tools) -> Program:
         ),
         outputs=tuple(_output(name, value, where) for name, value in graph.outputs),
         constants=tuple(where[id(op)] for op in constants),
-        values={where[id(op)].name: np.ascontiguousarray(op.value) for op in constants},
+        values={where[id(op)].name: np.asarray(op.value, order="C") for op in constants},
         kernels=tuple(_infos(parts, blocks, where)),
         used=placement.used,
     )
@@ -105,8 +105,8 @@ class _Names:
 
 def _tensor_names(graph: Graph, parts: Sequence[Part]) -> _Names:
     names = _Names()
-    for i, op in enumerate(graph.inputs):
-        names.add(op, f"in{i}")
+    for i, given in enumerate(graph.inputs):
+        names.add(given, f"in{i}")
     constants = 0
     for i, part in enumerate(parts):
         for op in part.bound.operands:

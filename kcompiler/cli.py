@@ -26,7 +26,7 @@ INTERRUPTED = 130
 class Commands(click.Group):
     """A group whose commands are files, imported when they are used; `compile` needs no name."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(m.name for m in iter_modules(commands.__path__) if not m.name.startswith("_"))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -25,12 +25,12 @@ class NpuSegment:
 
 @dataclass(frozen=True)
 class HostSegment:
-    """Operators that run on the host: an ONNX model whose inputs and outputs carry values' names."""
+    """Operators on the host: an ONNX model whose inputs and outputs carry the values' names."""
 
     model: bytes
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    operators: tuple[tuple[str, str, str], ...]  # (ONNX node name, operator, why not on the NPU)
+    operators: tuple[tuple[str, str, str], ...]  # (ONNX node name, operator, why not)
 
 
 Segment: TypeAlias = NpuSegment | HostSegment

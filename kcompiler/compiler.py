@@ -64,7 +64,8 @@ def compile_model(source: Source, target: Target, options: Options | None = None
     """Compile an ONNX model (path, bytes or message) for a target; raises `KcompilerError`."""
     options = options or Options()
     precision = chosen_precision(target, options.precision)
-    imported = load_model(source, dims=options.dims, shapes=options.shapes)
+    model = Path(source) if isinstance(source, os.PathLike) else source
+    imported = load_model(model, dims=options.dims, shapes=options.shapes)
     kernels = run(graph_pipeline(precision), imported.graph, options.hook)
     tools = tools_for(target)
     segments = tuple(
@@ -115,15 +116,14 @@ def _segment(segment: Segment, target: Target, tools: Tools) -> NpuSegment | Hos
 def host_segment(segment: Segment) -> HostSegment:
     """A part that runs on the host."""
     from kcompiler.frontend.export import export_model
+    from kcompiler.frontend.export_operators import operators_of
 
     graph = segment.graph
     return HostSegment(
         model=export_model(graph),
         inputs=tuple(i.name for i in graph.inputs),
         outputs=tuple(name for name, _ in graph.outputs),
-        operators=tuple(
-            (name, "", reason) for origins, reason in segment.refused for name in origins
-        ),
+        operators=operators_of(graph, segment.refused),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import ml_dtypes
 import numpy as np
 
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment
@@ -158,6 +160,8 @@ def check_feeds(
 
 def _given(name: str, kind: TensorType, value: Any) -> Array:
     array = np.asarray(value)
+    if array.dtype.kind == "V" and array.dtype.itemsize == kind.dtype.itemsize:
+        array = array.view(kind.dtype)  # what numpy's files make of bfloat16 and the like
     if array.dtype != kind.dtype:
         raise UsageError(
             f"input {name!r} has the element type {array.dtype}",
@@ -227,9 +231,10 @@ class HostModel:
         """The named outputs; raises `UnsupportedError` when neither can compute them."""
         try:
             if self._session is not None:
-                found = self._session.run(list(names), dict(feeds))
+                found = _run_session(self._session, names, feeds)
             else:
-                found = _reference_evaluator(self._model).run(list(names), dict(feeds))
+                with np.errstate(all="ignore"):
+                    found = _reference_evaluator(self._model).run(list(names), dict(feeds))
         except Exception as error:
             what = f"{self.engine} cannot run the model"
             raise UnsupportedError(what, why=self.refusal or _first_line(error)) from error
@@ -246,14 +251,46 @@ class HostModel:
 
 
 def _ort_session(model: bytes | str) -> Any:
-    """None where numpy and onnxruntime have no common type for an input or output."""
+    """None where onnxruntime cannot be handed an input or output: it has less than a byte."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     kinds = {a.type for a in (*session.get_inputs(), *session.get_outputs())}
-    return session if kinds <= set(_ORT_TYPES.values()) else None
+    return session if kinds <= {*_ORT_TYPES.values(), *_BY_BITS} else None
+
+
+def _run_session(session: Any, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+    """What numpy has no name for, bfloat16 above all, goes in and out as bits."""
+    if {a.type for a in (*session.get_inputs(), *session.get_outputs())} <= set(
+        _ORT_TYPES.values()
+    ):
+        return list(session.run(list(names), dict(feeds)))
+    given = {name: _to_ort(value) for name, value in feeds.items()}
+    return [_from_ort(value) for value in session.run_with_ort_values(list(names), given)]
+
+
+def _to_ort(value: Array) -> Any:
+    import onnxruntime as ort
+    from onnx import helper
+
+    if value.dtype not in _BY_BITS.values():
+        return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value).reshape(value.shape))
+    bits = np.ascontiguousarray(value).view(f"u{value.itemsize}").reshape(value.shape)
+    kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, kind)
+
+
+def _from_ort(value: Any) -> Array:
+    import ctypes
+
+    dtype = _BY_BITS.get(value.data_type())
+    if dtype is None:
+        return np.asarray(value.numpy())
+    shape = tuple(value.shape())
+    data = ctypes.string_at(value.data_ptr(), math.prod(shape) * dtype.itemsize)
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _reference_evaluator(model: bytes | str) -> Any:
@@ -310,6 +347,12 @@ _ORT_TYPES = {
     "float64": "tensor(double)",
     "bool": "tensor(bool)",
     **{f"{s}int{b}": f"tensor({s}int{b})" for s in ("", "u") for b in (8, 16, 32, 64)},
+}
+
+# Types whose bits onnxruntime takes in an array of unsigned integers.
+_BY_BITS = {
+    f"tensor({name.replace('_', '')})": np.dtype(getattr(ml_dtypes, name))
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
 }
 
 

@@ -11,6 +11,7 @@ import click
 from kcompiler.errors import UsageError
 
 if TYPE_CHECKING:
+    from kcompiler.api import CompiledModel
     from kcompiler.graph.node import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,6 +40,20 @@ def model_options(function: F) -> F:
     for option in reversed((MODEL, TARGET, PRECISION, DIM, SHAPE)):
         function = option(function)
     return function
+
+
+def compiled(
+    model: str,
+    target: str,
+    precision: str | None,
+    dims: Iterable[str],
+    shapes: Iterable[str],
+) -> CompiledModel:
+    """The model, compiled as the options of `model_options` say."""
+    from kcompiler.api import compile as compile_model
+
+    fixed, whole = parse_dims(dims), parse_shapes(shapes)
+    return compile_model(model, target, precision=precision, dims=fixed, shapes=whole)
 
 
 def parse_dims(texts: Iterable[str]) -> dict[str, int]:
@@ -109,7 +124,7 @@ def save_array(path: str, value: Array) -> None:
         raise UsageError("the file cannot be written", path, why) from None
 
 
-def read_package(path: str) -> Any:
+def read_package(path: str) -> CompiledModel:
     """The compiled model of a package."""
     from kcompiler.api import load
 

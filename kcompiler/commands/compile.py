@@ -46,7 +46,6 @@ def command(  # noqa: PLR0917 - click passes them by name
     verbose: bool,
 ) -> int:
     """Compile a model (this is what happens without a command)."""
-    from kcompiler.api import compile as compile_model
     from kcompiler.errors import UsageError
 
     if no_verify and inputs and not layers:
@@ -54,13 +53,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     given = options.load_arrays(inputs)
     say = _Speaker(verbose)
     with say.phase(f"compiling {model}"):
-        compiled = compile_model(
-            model,
-            target,
-            precision=precision,
-            dims=options.parse_dims(dims),
-            shapes=options.parse_shapes(shapes),
-        )
+        compiled = options.compiled(model, target, precision, dims, shapes)
     if emit is not None:
         click.echo(_emitted(compiled, emit), nl=False, err=as_json)
     if not no_verify:

@@ -19,19 +19,12 @@ def command(  # noqa: PLR0917 - click passes them by name
     as_json: bool,
 ) -> None:
     """Compile a model and say for each of its nodes where it runs, why, and what it takes."""
-    from kcompiler.api import compile as compile_model
     from kcompiler.frontend.listing import list_nodes
     from kcompiler.report.console import phase
     from kcompiler.report.nodes import explain, node_table
 
     with phase(f"compiling {model}"):
-        compiled = compile_model(
-            model,
-            target,
-            precision=precision,
-            dims=options.parse_dims(dims),
-            shapes=options.parse_shapes(shapes),
-        )
+        compiled = options.compiled(model, target, precision, dims, shapes)
     rows = explain(compiled, list_nodes(model))
     if as_json:
         options.print_json([row.json() for row in rows])

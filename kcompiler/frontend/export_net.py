@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from kcompiler.frontend.export_kernels import KERNELS
 from kcompiler.graph.node import Array
-from kcompiler.graph.types import F64, I64, is_float
+from kcompiler.graph.types import I64
 
 DType = np.dtype[Any]
 
@@ -89,7 +89,9 @@ class Net:
         key = (value.dtype.name, value.shape, value.tobytes() if small else id(value))
         if key not in self._constants:
             name = self.fresh("c")
-            self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))
+            self.initializers.append(
+                numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+            )
             self.values[name] = value  # keeps the key alive, too
             self.dtypes[name] = value.dtype
             self._constants[key] = name

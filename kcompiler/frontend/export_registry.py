@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeAlias
 
-from kcompiler.frontend.export_net import Net
 from kcompiler.graph.node import Op
 from kcompiler.graph.operators import Elementwise
 

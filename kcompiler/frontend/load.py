@@ -64,8 +64,8 @@ def load_model(
     """Import an ONNX model (path, bytes or message).
 
     `dims` gives open dimensions an extent, by the model's own name or as INPUT.AXIS; `shapes` fixes
-    whole inputs; `values` makes inputs constants (a mode, a rate). Raises `ModelError` for
-    a broken model, `UsageError` for dimensions that stay open, are unknown or contradict each other,
+    whole inputs; `values` makes inputs constants (a mode, a rate). Raises `ModelError` for a broken
+    model, `UsageError` for dimensions that stay open, are unknown or contradict each other, and
     `UnsupportedError` for what neither graph nor host can express.
     """
     opened = open_source(source)

@@ -9,6 +9,7 @@ from onnx import ModelProto
 
 from kcompiler.errors import ModelError, UsageError
 from kcompiler.frontend.external import ExternalData, map_file
+from kcompiler.frontend.text import check_text
 from kcompiler.frontend.wire import cut_weights
 
 ModelSource = str | Path | bytes | ModelProto
@@ -66,6 +67,10 @@ def _checked(source: Source) -> Source:
         raise _no_onnx(source.name, "the message holds no graph")
     if not model.graph.node:
         raise ModelError("the model's graph is empty", source.name, fix="export the model again")
+    try:
+        check_text(model)
+    except ModelError as error:
+        raise ModelError(error.what, source.name, error.why, error.fix) from None
     return source
 
 

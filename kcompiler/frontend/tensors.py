@@ -104,7 +104,7 @@ def _check_amount(where: str, tensor: TensorProto, needed: int, found: int, unit
 
 def _from_bytes(data: bytes | memoryview, dtype: np.dtype[Any], bits: int, count: int) -> Array:
     if dtype == np.bool_:
-        return np.frombuffer(data, np.uint8) != 0
+        return np.asarray(np.frombuffer(data, np.uint8) != 0)
     if bits < 8:
         codes = unpack(np.frombuffer(data, np.uint8), bits, count)
         # ml_dtypes keeps the bits of a float, but the value of an integer, in a byte of its own.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import ml_dtypes
 import numpy as np
@@ -46,6 +47,7 @@ _SHORT = {
 _LONG = {short: name for name, short in _SHORT.items()}
 
 
+@cache  # numpy makes a dtype's name anew each time that it is asked for
 def dtype_name(dtype: np.dtype) -> str:
     """The short name of an element type: ``f16``, ``i8``, ``bf16`` and so on."""
     return _SHORT[dtype.name]
@@ -57,11 +59,13 @@ def parse_dtype(name: str) -> np.dtype:
     return np.dtype(getattr(ml_dtypes, long, None) or long)
 
 
+@cache
 def is_float(dtype: np.dtype) -> bool:
     """Whether values are floating point, ml_dtypes' included."""
     return dtype.name.startswith(("float", "bfloat"))
 
 
+@cache
 def is_integer(dtype: np.dtype) -> bool:
     """Whether values are integers, 2-bit and 4-bit ones included; bool is not."""
     return dtype.name.startswith(("int", "uint"))

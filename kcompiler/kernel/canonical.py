@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from kcompiler.kernel.expr import Acc, Apply, Expr, Load, substitute
 from kcompiler.kernel.loops import ZERO
@@ -20,12 +21,22 @@ from kcompiler.scalar import working_dtype
 
 def canonical(operands: Mapping[str, Operand], nests: Sequence[Nest]) -> tuple[Region, list[str]]:
     """The region in normal form, and the old names of its inputs and constants in order."""
-    tensors, work = without_scalars(operands, nests)
+    region, names = _canonical(tuple(operands.items()), tuple(nests))
+    return region, list(names)
+
+
+@lru_cache(maxsize=4096)
+def _canonical(
+    operands: tuple[tuple[str, Operand], ...], nests: tuple[Nest, ...]
+) -> tuple[Region, tuple[str, ...]]:
+    """Layers of a network repeat, and so do their regions: each is normalized once."""
+    tensors, work = without_scalars(dict(operands), nests)
     work = [without_unit_axes(n) for n in work]
     work = [without_idle_fills(without_detours(n, tensors), tensors) for n in work]
     tensors, work = without_still_dimensions(tensors, work)
     tensors, work = merged(tensors, joined(work, tensors))
-    return named(tensors, work)
+    region, names = named(tensors, work)
+    return region, tuple(names)
 
 
 def without_scalars(

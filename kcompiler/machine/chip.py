@@ -1,20 +1,22 @@
 """Chip descriptions: a tree of frozen dataclasses whose numbers are facts.
 
-Units: bytes, cycles of `Chip.clock`, bytes per cycle. `per_core` memories exist once a core; the others are
-shared by all cores and have one address space.
+Units: bytes, cycles of `Chip.clock`, bytes per cycle. `per_core` memories exist once a core; the
+others are shared by all cores and have one address space.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from kcompiler.machine.facts import Fact
 
 
 @dataclass(frozen=True)
 class Memory:
-    """A memory: `size` bytes (per core when `per_core`), all its ports together `bandwidth` bytes/cycle."""
+    """A memory of `size` bytes, for each core when `per_core`.
+
+    All its ports together move `bandwidth` bytes a cycle.
+    """
 
     name: str
     size: Fact[int]
@@ -39,9 +41,10 @@ class MacRate:
 class MatrixEngine:
     """A `rows` x `columns` multiply-accumulate array in each core.
 
-    `weight_stationary` arrays hold a rows x columns block of the second operand and stream rows of the first
-    through it. `overlap_fill` tells whether the next block loads while this one is used (no fill and drain
-    between blocks of one instruction). `startup` cycles begin each instruction.
+    It is weight-stationary: it holds a rows x columns block of the second operand and streams rows
+    of the first through it. `overlap_fill` tells whether the next block loads while this one is
+    used (no fill and drain between blocks of one instruction). `startup` cycles begin each
+    instruction.
     """
 
     name: str
@@ -54,7 +57,10 @@ class MatrixEngine:
 
 @dataclass(frozen=True)
 class VectorEngine:
-    """`lanes` elements a cycle and core for each micro-operation; transcendental ones take `special` cycles."""
+    """`lanes` elements a cycle and core for each micro-operation.
+
+    Transcendental ones take `special` cycles; `startup` cycles begin each instruction.
+    """
 
     name: str
     lanes: Fact[int]
@@ -64,8 +70,11 @@ class VectorEngine:
 
 @dataclass(frozen=True)
 class DmaEngine:
-    """Moves boxes. `per_core_bandwidth` bytes/cycle limit each core's port; `burst` bytes is the granule
-    that a contiguous run is rounded up to; `startup` cycles begin each transfer."""
+    """Moves boxes.
+
+    `per_core_bandwidth` bytes a cycle limit each core's port; `burst` bytes is the granule that a
+    contiguous run is rounded up to; `startup` cycles begin each transfer.
+    """
 
     name: str
     per_core_bandwidth: Fact[float]
@@ -77,9 +86,9 @@ class DmaEngine:
 class Chip:
     """One NPU as a compiler sees it.
 
-    `scratchpad` names the per-core memory that engines compute in; `shared` the on-chip memory that holds
-    activations between kernels (None when there is none); `dram` the memory of weights, inputs and outputs.
-    Cores are numbered die by die; no `dies` means one.
+    `scratchpad` names the per-core memory that engines compute in; `shared` the on-chip memory that
+    holds activations between kernels (None when there is none); `dram` the memory of weights,
+    inputs and outputs. Cores are numbered die by die; no `dies` means one.
     """
 
     name: str
@@ -94,7 +103,7 @@ class Chip:
     dram: str
     shared: str | None
     sync_cycles: Fact[int]  # a wait that crosses cores
-    calibrated: Literal["not calibrated"] | str = "not calibrated"
+    calibrated: str = "not calibrated"  # or the published measurement that pins the estimates
     dies: Fact[int] | None = None
 
     def memory(self, name: str) -> Memory:

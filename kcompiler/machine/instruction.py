@@ -205,7 +205,7 @@ class Isa(Packed):
         return ()
 
     def traffic(self, chip: Any) -> Mapping[str, int]:
-        """Bytes that it moves from and to each shared memory, over all cores; none, unless a subclass says so."""
+        """Bytes that it moves from and to each shared memory, over all cores; none by default."""
         return {}
 
     def active_cores(self) -> int:

@@ -30,8 +30,8 @@ class Binding:
 class KernelInfo:
     """Where one kernel's instructions stand in the program, and what they are for.
 
-    `output` is the binding that the kernel writes and `inputs` those that it reads, so that a tool can check
-    it alone; `origins` are ONNX node names.
+    `output` is the binding that the kernel writes and `inputs` those that it reads, so that a tool
+    can check it alone; `origins` are ONNX node names.
     """
 
     name: str
@@ -45,10 +45,10 @@ class KernelInfo:
 
 @dataclass(frozen=True)
 class Program:
-    """A static program of one chip: SPMD code, where tensors lie, and how much of each memory it uses.
+    """A static program of one chip: SPMD code, where tensors lie, how much of each memory it uses.
 
-    `constants` are stored before the program starts; `used` maps memory name -> highest byte used + 1 (per core for
-    per-core memories).
+    `constants` are stored before the program starts; `used` maps memory name -> highest byte used
+    + 1 (per core for per-core memories).
     """
 
     target: str

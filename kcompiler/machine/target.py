@@ -1,4 +1,4 @@
-"""What a target is: a chip, an instruction set, what it takes, and how kernels become instructions."""
+"""What a target is: a chip, its instructions, what it takes, and how kernels become programs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from kcompiler.graph.node import Op
+from kcompiler.graph.operators.structure import Fused
 from kcompiler.kernel.statements import Kernel
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.instruction import Isa
@@ -19,7 +20,11 @@ Constraint: TypeAlias = Callable[[Op], bool]
 
 @dataclass(frozen=True)
 class Target(ABC):
-    """One NPU. Register an instance under the entry-point group `kcompiler.targets`, or as a folder of targets/."""
+    """One NPU.
+
+    Register an instance under the entry-point group `kcompiler.targets`, or as a folder of
+    targets/.
+    """
 
     name: str
     chip: Chip
@@ -28,8 +33,12 @@ class Target(ABC):
     constraints: tuple[Constraint, ...]
 
     def refusal(self, op: Op) -> str | None:
-        """Why `op` cannot run on this NPU (the first broken constraint's docstring), or None."""
-        broken = next((c for c in self.constraints if not c(op)), None)
+        """Why `op` cannot run on this NPU (the first broken constraint's docstring), or None.
+
+        A kernel runs when everything in it does.
+        """
+        parts = (op, *(n for n in op.body.nodes if n.operands)) if isinstance(op, Fused) else (op,)
+        broken = next((c for each in parts for c in self.constraints if not c(each)), None)
         return None if broken is None else " ".join((broken.__doc__ or broken.__name__).split())
 
     @abstractmethod
@@ -41,10 +50,11 @@ class Target(ABC):
     ) -> Sequence[Isa]:
         """The kernel's instructions in program order, without waits.
 
-        `bindings`: operand name -> the dense buffer it views (the operand's own offset and strides apply on
-        top). `addresses`: buffer name -> its address(es) in the scratchpad, two for a double buffer.
+        `bindings`: operand name -> the dense buffer it views (the operand's own offset and strides
+        apply on top). `addresses`: buffer name -> its address(es) in the scratchpad, two for a
+        double buffer.
         """
 
     @abstractmethod
     def wait(self, queue: str, engine: str, count: int, all_cores: bool) -> Isa:
-        """An instruction that holds `queue` until `engine` has completed `count` instructions of the program."""
+        """An instruction that holds `queue` until `engine` has completed so many of the program."""

@@ -1,4 +1,4 @@
-"""Touched bytes: which bytes of a memory an instruction reads or writes, precisely enough to tell tiles apart."""
+"""Touched bytes: what an instruction reads or writes, precisely enough to tell tiles apart."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Touch:
-    """A set of byte runs: base + sum(stride[d] * i_d) for i_d in the set of dimension d, `run` bytes each.
+    """A set of runs of `run` bytes: base + sum(stride[d] * i_d), i_d in the set of dimension d.
 
-    `dims` holds (stride in bytes, indices as a bit mask) for each dimension, over all cores that take part;
-    a shared memory's tiles of different cores and iterations are told apart by their masks. For a `per_core`
-    memory every core touches the same addresses of its own copy. No dims: one run.
+    `dims` holds (stride in bytes, indices as a bit mask) for each dimension, over all cores that
+    take part; a shared memory's tiles of different cores and iterations are told apart by their
+    masks. For a `per_core` memory every core touches the same addresses of its own copy. No dims:
+    one run.
     """
 
     memory: str
@@ -47,7 +48,7 @@ class Touch:
         return not self._apart(other)
 
     def _apart(self, other: Touch) -> bool:
-        """Boxes of one tensor (same base, strides and run) are apart when one dimension's sets are."""
+        """Boxes of one tensor (same base, strides, run) are apart when one dimension's sets are."""
         same = (self.base, self.run) == (other.base, other.run) and len(self.dims) == len(
             other.dims
         )

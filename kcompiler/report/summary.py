@@ -39,8 +39,8 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "inputs", _interface(report.inputs)
     yield "outputs", _interface(report.outputs)
     yield "operators", f"{report.npu_nodes} on the NPU, {report.host_nodes} on the host"
-    share, macs = percent(report.mac_share), count(report.npu_macs + report.host_macs)
-    yield "MACs", f"{share} of {macs} on the NPU"
+    macs = report.npu_macs + report.host_macs
+    yield "MACs", f"{percent(report.mac_share)} of {count(macs)} on the NPU" if macs else "none"
     predicted = f"{seconds(report.seconds)} predicted ({report.cycles:,} cycles)"
     yield "latency", f"{predicted}, roofline bound {seconds(report.bound_seconds)}"
     moved, least = nbytes(report.dram_bytes), nbytes(report.compulsory_bytes)
@@ -74,11 +74,11 @@ def _memory(report: Report) -> str:
 
 
 def _verification(result: Verification) -> Iterator[tuple[str, str]]:
-    state = "yes" if result.ok else "NO"
-    kernels = f"{result.kernels} kernels inside their error bounds" if result.ok else "see below"
     random = ", ".join(map(printable, result.generated))
     inputs = f"random data for {random}" if random else "the inputs given"
-    yield "verified", f"{state}: {kernels}; on {inputs}"
+    number = f"{result.kernels} kernel{'' if result.kernels == 1 else 's'}"
+    found = f"yes: {number} inside their error bounds" if result.ok else "NO: see the error"
+    yield "verified", f"{found}; on {inputs}"
     for name, error in result.outputs.items():
         yield "error", f"{printable(name)}: {describe(error)} against {result.reference}"
 

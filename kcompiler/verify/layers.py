@@ -117,7 +117,8 @@ class _Watch:
         self.rows: list[LayerError] = []
         self._plans: dict[int, Plan] = {}
         self._ratios: dict[int | str, float | None] = {}
-        self._expected: dict[int | str, Array] = {**reference.feeds}  # what casts will ask for
+        self._expected: dict[int | str, Array] = {}  # what casts will ask for
+        self._expected.update(reference.feeds)
         self._operands: list[Array] = []
 
     def before(self, segment: int, machine: Simulation, kernel: KernelInfo) -> None:

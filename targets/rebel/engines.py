@@ -23,8 +23,8 @@ FUNCTIONS = (
     "add", "sub", "mul", "div", "mod", "fmod", "pow", "max", "min", "and", "or", "xor", "not",
     "bitand", "bitor", "bitxor", "bitnot", "shl", "shr", "equal", "less", "less_equal", "where",
     "neg", "abs", "sign", "exp", "log", "sqrt", "reciprocal", "rsqrt", "sin", "cos", "tan",
-    "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "tanh", "sigmoid", "relu",
-    "floor", "ceil", "round", "isnan", "isinf", "hard_swish", "silu", "gelu", "gelu_tanh",
+    "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "tanh", "sigmoid",
+    "relu", "floor", "ceil", "round", "isnan", "isinf", "hard_swish", "silu", "gelu", "gelu_tanh",
     "softplus", "softsign", "mish",
 )  # fmt: skip
 FREE = frozenset({"load", "const", "acc"})
@@ -80,7 +80,7 @@ class Engine(Rebel):
 
 
 class MatrixContract(Engine, opcode=0x20, mnemonic="matrix.contract", engine="matrix"):
-    """acc[…] = (acc[…] +) sum over the reduced loops of a[…] * b[…]; floats sum in f32, integers in i32."""
+    """acc[…] = (acc[…] +) sum over the reduced loops of a[…] * b[…], in f32, or wrapping in i32."""
 
     a: int = u(24, base=16, doc="first factor, byte in l1")
     b: int = u(24, base=16, doc="second factor, byte in l1")
@@ -94,15 +94,14 @@ class MatrixContract(Engine, opcode=0x20, mnemonic="matrix.contract", engine="ma
         """One batched matrix product over the cores."""
         a = contraction.Factor(self.a, parse_dtype(self.type_a))
         b = contraction.Factor(self.b, parse_dtype(self.type_b))
-        contraction.contract(
-            m, SCRATCHPAD, self.cores, a, b, self.acc, self.loops, bool(self.accumulate)
-        )
+        work = contraction.Contraction(a, b, self.acc, self.loops, bool(self.accumulate))
+        contraction.contract(m, SCRATCHPAD, self.cores, work)
 
     def cycles(self, chip: Chip) -> int:
-        """A weight-stationary array: the first factor's rows stream through blocks of the second."""
+        """The array keeps blocks of one factor and streams rows of the other through them."""
         by = contraction.roles(self.loops)
         rows, columns, terms, batch = (
-            prod(l.extent for l in p) for p in (by.m, by.n, by.k, by.batch)
+            prod(x.extent for x in p) for p in (by.m, by.n, by.k, by.batch)
         )
         each = contraction_cycles(rows, terms, columns, chip.matrix, self.type_a)
         return chip.matrix.startup.value + batch * int(each)
@@ -113,13 +112,13 @@ class MatrixContract(Engine, opcode=0x20, mnemonic="matrix.contract", engine="ma
             SCRATCHPAD,
             self.a,
             parse_dtype(self.type_a).itemsize,
-            [(l.extent, l.a) for l in self.loops],
+            [(x.extent, x.a) for x in self.loops],
         )
         b = touches.strided(
             SCRATCHPAD,
             self.b,
             parse_dtype(self.type_b).itemsize,
-            [(l.extent, l.b) for l in self.loops],
+            [(x.extent, x.b) for x in self.loops],
         )
         return (a, b, *(self.writes(chip) if self.accumulate else ()))
 
@@ -127,7 +126,7 @@ class MatrixContract(Engine, opcode=0x20, mnemonic="matrix.contract", engine="ma
         """The sums."""
         size = (F32 if is_float(parse_dtype(self.type_a)) else I32).itemsize
         return (
-            touches.strided(SCRATCHPAD, self.acc, size, [(l.extent, l.acc) for l in self.loops]),
+            touches.strided(SCRATCHPAD, self.acc, size, [(x.extent, x.acc) for x in self.loops]),
         )
 
 
@@ -149,7 +148,7 @@ class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
     def check(self) -> None:
         if self.reduced > len(self.loops):
             raise ValueError(f"{self.reduced} reduced loops of {len(self.loops)}")
-        if any(len(l.reads) != len(self.sources) for l in self.loops):
+        if any(len(x.reads) != len(self.sources) for x in self.loops):
             raise ValueError("every loop needs one stride for each read")
         _check_micro(self.body, len(self.sources))
         _check_micro(self.result, len(self.sources))
@@ -175,9 +174,9 @@ class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
         elementwise.vector_nest(m, SCRATCHPAD, self.cores, self.work)
 
     def cycles(self, chip: Chip) -> int:
-        """Each micro-operation takes elements / lanes cycles; 64-bit elements take twice as long."""
-        points = prod(l.extent for l in self.loops)
-        outer = prod(l.extent for l in self.loops[: len(self.loops) - self.reduced])
+        """A micro-operation takes elements / lanes cycles; twice that for 64-bit elements."""
+        points = prod(x.extent for x in self.loops)
+        outer = prod(x.extent for x in self.loops[: len(self.loops) - self.reduced])
         plain, special = _micro_counts(self.body)
         total = vector_cycles(points, plain + (1 if self.reduced else 0), special, chip.vector)
         plain, special = _micro_counts(self.result)
@@ -192,7 +191,7 @@ class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
                 SCRATCHPAD,
                 r.address,
                 parse_dtype(r.dtype).itemsize,
-                [(l.extent, l.reads[i]) for l in self.loops],
+                [(x.extent, x.reads[i]) for x in self.loops],
             )
             for i, r in enumerate(self.sources)
         ]
@@ -202,7 +201,7 @@ class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
         """The result."""
         kept = self.loops[: len(self.loops) - self.reduced]
         size = parse_dtype(self.out_type).itemsize
-        return (touches.strided(SCRATCHPAD, self.out, size, [(l.extent, l.out) for l in kept]),)
+        return (touches.strided(SCRATCHPAD, self.out, size, [(x.extent, x.out) for x in kept]),)
 
 
 def _check_micro(steps: Sequence[Micro], reads: int) -> None:

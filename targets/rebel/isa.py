@@ -1,8 +1,8 @@
 """The instruction set of the modelled Rebel100. Not the vendor's: its encodings are not public.
 
 One stream of instructions drives 64 neural cores (SPMD). Each core has in-order queues `ndma_load`,
-`ndma_store` (Neural DMA), `matrix` and `vector` (Neural Engine Clusters); `task_dma` exists once. Queues run in
-parallel and meet through `sync.wait` on completion counters.
+`ndma_store` (Neural DMA), `matrix` and `vector` (Neural Engine Clusters); `task_dma` exists once.
+Queues run in parallel and meet through `sync.wait` on completion counters.
 """
 
 from kcompiler.targets.rebel.base import QUEUES, SCRATCHPAD, TYPES, Rebel, SyncWait

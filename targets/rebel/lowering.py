@@ -9,20 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from kcompiler.graph.types import dtype_name
 from kcompiler.kernel.expr import Acc, Apply, Const, Expr, Load
 from kcompiler.kernel.nest import Access, Affine, Nest, Operand, row_major
 from kcompiler.kernel.statements import Alloc, Box, Compute, Copy, For, Kernel, Statement
-from kcompiler.graph.types import dtype_name
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.program import Binding
 from kcompiler.machine.simulator.boxes import UNSIGNED
 from kcompiler.machine.simulator.elementwise import immediate_bits
+from kcompiler.scalar import convert
 from kcompiler.targets.rebel import isa
 
 
 @dataclass
 class Lowering:
-    """One kernel's way to instructions: where its tensors lie, and the loops around the current statement."""
+    """One kernel's way to instructions: where its tensors lie, the loops around a statement."""
 
     chip: Chip
     kernel: Kernel
@@ -83,9 +84,13 @@ class Lowering:
         keep = () if copy.indirect is None else (copy.indirect[0],)
         base, dims, kept = compact(base, dims, keep)
         common: dict[str, Any] = {
-            "local": self.address(buffer.tensor), "memory": shared.memory, "base": base,
-            "itemsize": operand.dtype.itemsize, "dims": dims, "grid": tuple(n for _, n in self.grid),
-        }  # fmt: skip
+            "local": self.address(buffer.tensor),
+            "memory": shared.memory,
+            "base": base,
+            "itemsize": operand.dtype.itemsize,
+            "dims": dims,
+            "grid": tuple(n for _, n in self.grid),
+        }
         if not loading:
             return isa.NdmaStore(**common)
         if copy.indirect is None:
@@ -177,20 +182,26 @@ class Lowering:
             for (at, _), r in zip(places, nest.reads, strict=True)
         )
         return isa.VectorNest(
-            cores=self.cores, sources=sources, loops=loops,
-            reduced=sum(x.reduced for x in order), body=micro(nest.body), combine=nest.combine,
-            result=micro(nest.result), out=out, out_type=dtype_name(self.buffers[nest.write.operand].dtype),
+            cores=self.cores,
+            sources=sources,
+            loops=loops,
+            reduced=sum(x.reduced for x in order),
+            body=micro(nest.body),
+            combine=nest.combine,
+            result=micro(nest.result),
+            out=out,
+            out_type=dtype_name(self.buffers[nest.write.operand].dtype),
             accumulate=int(accumulate),
-        )  # fmt: skip
+        )
 
 
 def compact(
     base: int, dims: tuple[isa.Dim, ...], keep: tuple[int, ...]
 ) -> tuple[int, tuple[isa.Dim, ...], tuple[int, ...]]:
-    """The same boxes in fewer dimensions: (base, dims, new positions of the dimensions to keep as they are).
+    """The same boxes in fewer dimensions: (base, dims, new positions of the dimensions to keep).
 
-    A dimension that is always at one index inside the tensor goes into the base; one that is taken whole
-    merges with the one outside it when their strides fit.
+    A dimension that is always at one index inside the tensor goes into the base; one that is taken
+    whole merges with the one outside it when their strides fit.
     """
     found: list[isa.Dim] = []
     kept: list[int] = []
@@ -230,15 +241,18 @@ def _merges(outer: isa.Dim, inner: isa.Dim) -> bool:
 def _merged(outer: isa.Dim, inner: isa.Dim) -> isa.Dim:
     n = inner.extent
     return replace(
-        outer, extent=outer.extent * n, stride=inner.stride, origin=outer.origin * n, box=outer.box * n,
+        outer,
+        extent=outer.extent * n,
+        stride=inner.stride,
+        origin=outer.origin * n,
+        box=outer.box * n,
         core_steps=tuple(s * n for s in outer.core_steps),
-    )  # fmt: skip
+    )
 
 
-def fill_bits(value: float | int, dtype: np.dtype[Any]) -> int:
-    """The bits of an element that holds `value`; a float beyond the type's range is its infinity."""
-    with np.errstate(over="ignore"):
-        return int(np.array(value).astype(dtype).view(UNSIGNED[dtype.itemsize]))
+def fill_bits(value: float, dtype: np.dtype[Any]) -> int:
+    """The bits of an element that holds `value`, converted as a cast converts."""
+    return int(convert(np.array(value), dtype).view(UNSIGNED[dtype.itemsize]))
 
 
 def micro(expr: Expr) -> tuple[isa.Micro, ...]:

@@ -35,7 +35,7 @@ def strided(memory: str, address: int, itemsize: int, axes: Sequence[tuple[int, 
 
 
 def outside(transfer: Transfer, whole: int | None = None) -> tuple[Touch, ...]:
-    """The bytes of the shared memory that a transfer touches over all its cores; dimension `whole` entirely."""
+    """The shared memory's bytes that a transfer touches over all its cores; all of dim `whole`."""
     dims = tuple(
         (d.stride, indices(range(d.extent)) if i == whole else _indices(d, transfer.grid))
         for i, d in enumerate(transfer.dims)

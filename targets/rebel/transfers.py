@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Dim(Record):
-    """A dimension of a tensor and of each core's box in it: index = origin + core_steps . core + step * i."""
+    """A dimension of a tensor and of each core's box: index = origin + core_steps.core + step*i."""
 
     extent: int = u(32, doc="indices of the tensor; others read as fill and are not written")
     stride: int = s(40, doc="bytes from one index to the next")
@@ -79,13 +79,13 @@ class Transfer(Rebel):
 
 
 class NdmaLoad(Transfer, opcode=0x10, mnemonic="ndma.load", engine="ndma_load"):
-    """l1[local…] of each core = its box of the tensor; `fill` where an index is outside the tensor."""
+    """l1[local…] of each core = its box of the tensor, `fill` where an index is outside of it."""
 
     fill: int = u(64, default=0, base=16, doc="bits of an element outside the tensor")
 
     def execute(self, m: Machine) -> None:
         """Move the boxes of all cores."""
-        boxes.load(m, SCRATCHPAD, self.local, self.memory, self.core_box, self.fill)
+        boxes.load(m, SCRATCHPAD, self.local, self.memory, self.core_box, fill=self.fill)
 
     def reads(self, chip: Chip) -> tuple[Touch, ...]:
         """Bytes of the tensor."""
@@ -113,7 +113,7 @@ class NdmaStore(Transfer, opcode=0x11, mnemonic="ndma.store", engine="ndma_store
 
 
 class NdmaGather(Transfer, opcode=0x12, mnemonic="ndma.gather", engine="ndma_load"):
-    """ndma.load whose indices along dimension `axis` are read from l1; a negative one counts from the end."""
+    """ndma.load with indices along dimension `axis` from l1; negative ones count from the end."""
 
     axis: int = u(4, doc="position in dims")
     indices: int = u(24, base=16, doc="byte in l1 of box[axis] indices, dense")
@@ -123,12 +123,20 @@ class NdmaGather(Transfer, opcode=0x12, mnemonic="ndma.gather", engine="ndma_loa
         """Look the indices up, then move the boxes."""
         dtype = parse_dtype(self.index_type)
         count = self.dims[self.axis].box
+        cores = self.active_cores()
         found = m.read(
-            SCRATCHPAD, self.indices, dtype, (count,), (dtype.itemsize,), prod(self.grid)
+            SCRATCHPAD, self.indices, dtype, (count,), (dtype.itemsize,), cores=cores
+        ).astype(np.int64)
+        wrapped = np.where(found < 0, found + self.dims[self.axis].extent, found)
+        boxes.gather(
+            m,
+            SCRATCHPAD,
+            self.local,
+            self.memory,
+            self.core_box,
+            axis=self.axis,
+            indices=wrapped,
         )
-        extent = self.dims[self.axis].extent
-        wrapped = np.where(found < 0, found + extent, found)
-        boxes.gather(m, SCRATCHPAD, self.local, self.memory, self.core_box, self.axis, wrapped)
 
     def reads(self, chip: Chip) -> tuple[Touch, ...]:
         """Any index may be read, and the indices themselves."""

@@ -206,7 +206,7 @@ def test_inspect(capsys: Capture) -> None:
 def test_explain(capsys: Capture) -> None:
     rows = json.loads(output(capsys, "explain", "divided.onnx", *T, "--json"))
     by_node = {row["node"]: row for row in rows}
-    assert list(by_node) == ["matmul", "det", "mul"]
+    assert list(by_node) == ["x", "matmul", "det", "mul"]
     assert by_node["matmul"]["macs"] == 216
     assert by_node["matmul"]["seconds"] > 0
     assert by_node["det"]["engine"] == "host"

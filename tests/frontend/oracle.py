@@ -29,12 +29,24 @@ def floats(*shape: int, seed: int = 0, dtype: str = "float32") -> Array:
     return np.asarray(rng(seed).standard_normal(shape)).astype(dtype)
 
 
+def f32(values: Any) -> Array:
+    """Numbers as float32."""
+    return np.array(values, np.float32)
+
+
+def i64(values: Any) -> Array:
+    """Numbers as int64."""
+    return np.array(values, np.int64)
+
+
 def integers(low: int, high: int, *shape: int, seed: int = 0, dtype: str = "int64") -> Array:
     """Integers from `low` up to below `high`."""
     return np.asarray(rng(seed).integers(low, high, shape)).astype(dtype)
 
 
-def node(op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> NodeProto:
+def node(
+    op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+) -> NodeProto:
     """A node; `domain` and `name` may be among the attributes."""
     return helper.make_node(op_type, inputs, outputs, **attributes)
 
@@ -125,11 +137,15 @@ def agree(
     ours = run_graph(imported.graph, mine, on_host)
     for name, theirs in on_onnxruntime(proto, {**feeds, **imported.values}).items():
         same_type = ours[name].dtype == theirs.dtype and ours[name].shape == theirs.shape
-        assert same_type, f"{name}: {ours[name].dtype}{ours[name].shape} {theirs.dtype}{theirs.shape}"
+        assert same_type, (
+            f"{name}: {ours[name].dtype}{ours[name].shape} {theirs.dtype}{theirs.shape}"
+        )
         np.testing.assert_allclose(ours[name], theirs, rtol, atol, err_msg=name)
     return imported
 
 
-def tensor(name: str, dims: Sequence[int], data_type: int = TensorProto.FLOAT, **more: Any) -> TensorProto:
+def tensor(
+    name: str, dims: Sequence[int], data_type: int = TensorProto.FLOAT, **more: Any
+) -> TensorProto:
     """A raw TensorProto, valid or not."""
     return TensorProto(name=name, dims=dims, data_type=data_type, **more)

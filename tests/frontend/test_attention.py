@@ -67,9 +67,11 @@ def test_cache() -> None:
 def test_soft_cap_and_logits(mode: int) -> None:
     kinds = check(qkv(), softcap=2.0)
     assert Attention.__name__ not in kinds
-    cap = 2.0 if mode else 0.0  # mode 0 is before the cap; onnx 1.23's reference caps it all the same
+    cap = (
+        2.0 if mode else 0.0
+    )  # mode 0 is before the cap; onnx 1.23's reference caps it all the same
     operands = [*qkv(), floats(3, 5)]
-    options = {"softcap": cap, "qk_matmul_output_mode": mode}
+    options: dict[str, Any] = {"softcap": cap, "qk_matmul_output_mode": mode}
     proto, feeds = one("Attention", operands, opset=24, results=4, **options)
     for i in (2, 1):
         proto.graph.node[0].output[i] = ""
@@ -86,4 +88,5 @@ def test_rotary_embedding_is_inlined(interleaved: int) -> None:
     operands = [x, floats(10, 4, seed=1), floats(10, 4, seed=2), positions]
     proto, feeds = one("RotaryEmbedding", operands, [1, 2], 23, interleaved=interleaved)
     ours = run_graph(load_model(proto).graph, feeds)["y0"]
-    np.testing.assert_allclose(ours, ReferenceEvaluator(proto).run(None, feeds)[0], 1e-5, 1e-5)
+    (theirs,) = ReferenceEvaluator(proto).run(None, feeds)
+    np.testing.assert_allclose(ours, theirs, 1e-5, 1e-5)

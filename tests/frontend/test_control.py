@@ -32,7 +32,10 @@ def conditional(**weights: Any) -> ModelProto:
 @pytest.mark.parametrize("condition", [True, False])
 def test_known_condition_picks_its_branch(condition: bool) -> None:
     imported = agree(conditional(c=np.array(condition)), {"x": floats(2, 3)})
-    assert [type(n).__name__ for n in imported.graph.nodes] == ["Input", "Exp" if condition else "Neg"]
+    assert [type(n).__name__ for n in imported.graph.nodes] == [
+        "Input",
+        "Exp" if condition else "Neg",
+    ]
     assert imported.graph.nodes[-1].origin == ("Exp_0" if condition else "Neg_0",)
 
 
@@ -48,7 +51,9 @@ def test_open_condition_with_a_branch_for_the_host_stays_there() -> None:
     choice = node("If", ["c"], ["y"], then_branch=then, else_branch=other, name="choice")
     square = node("MatMul", ["x", "w"], ["s"])
     inputs = {**X, "c": ("bool", ())}
-    proto = model([square, choice], {**inputs, "x": ("float32", (3, 3))}, ["y"], {"w": floats(3, 3)})
+    proto = model(
+        [square, choice], {**inputs, "x": ("float32", (3, 3))}, ["y"], {"w": floats(3, 3)}
+    )
     feeds = {"x": floats(3, 3, seed=2), "c": np.array(True)}
     imported = agree(proto, feeds, host=True)
     (host,) = hosts(imported)
@@ -57,7 +62,7 @@ def test_open_condition_with_a_branch_for_the_host_stays_there() -> None:
 
 
 def counting_loop(rounds: Any = None, condition: Any = None) -> ModelProto:
-    """y = x + 0 + 1 + ..., and every partial sum; stops by itself after `condition` rounds."""
+    """Y = x + 0 + 1 + ..., and every partial sum; stops by itself after `condition` rounds."""
     body_nodes = [
         node("Cast", ["i"], ["f"], to=F),
         node("Add", ["v", "f"], ["v1"]),
@@ -66,8 +71,16 @@ def counting_loop(rounds: Any = None, condition: Any = None) -> ModelProto:
     body = helper.make_graph(
         body_nodes,
         "body",
-        [helper.make_tensor_value_info("i", TensorProto.INT64, []), helper.make_tensor_value_info("on_in", TensorProto.BOOL, []), helper.make_tensor_value_info("v", F, [2, 3])],
-        [helper.make_tensor_value_info("on", TensorProto.BOOL, []), helper.make_tensor_value_info("v1", F, [2, 3]), helper.make_tensor_value_info("v1", F, [2, 3])],
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("on_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", F, [2, 3]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v1", F, [2, 3]),
+            helper.make_tensor_value_info("v1", F, [2, 3]),
+        ],
         [numpy_helper.from_array(np.array(99 if condition is None else condition), "most")],
     )
     body.node.add(op_type="Identity", input=["v1"], output=["each"])
@@ -113,20 +126,27 @@ def test_scan() -> None:
     )
     for backward in (0, 1):
         scan = node(
-            "Scan", ["w", "x"], ["last", "each"], body=body, num_scan_inputs=1,
-            scan_input_directions=[backward], scan_output_directions=[backward], scan_output_axes=[1],
+            "Scan",
+            ["w", "x"],
+            ["last", "each"],
+            body=body,
+            num_scan_inputs=1,
+            scan_input_directions=[backward],
+            scan_output_directions=[backward],
+            scan_output_axes=[1],
         )
         agree(model([scan], X, ["last", "each"], {"w": floats(3, seed=4)}), {"x": floats(2, 3)})
 
 
-def function(name: str, nodes: Any, inputs: Any, outputs: Any, attributes: Any = ()) -> FunctionProto:
+def function(
+    name: str, nodes: Any, inputs: Any, outputs: Any, attributes: Any = ()
+) -> FunctionProto:
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
     return helper.make_function("mine", name, inputs, outputs, nodes, imports, attributes)
 
 
 def calling(nodes: Any, functions: Any) -> ModelProto:
-    proto = model(nodes, X, ["y"], imports=[helper.make_opsetid("mine", 1)], functions=functions)
-    return proto
+    return model(nodes, X, ["y"], imports=[helper.make_opsetid("mine", 1)], functions=functions)
 
 
 def test_function_is_inlined() -> None:
@@ -142,8 +162,15 @@ def test_function_is_inlined() -> None:
 
 def test_function_within_function() -> None:
     inner = function("Inner", [node("Exp", ["a"], ["b"])], ["a"], ["b"])
-    outer = function("Outer", [node("Inner", ["a"], ["b"], domain="mine"), node("Neg", ["b"], ["c"])], ["a"], ["c"])
-    agree(calling([node("Outer", ["x"], ["y"], domain="mine")], [inner, outer]), {"x": floats(2, 3)})
+    outer = function(
+        "Outer",
+        [node("Inner", ["a"], ["b"], domain="mine"), node("Neg", ["b"], ["c"])],
+        ["a"],
+        ["c"],
+    )
+    agree(
+        calling([node("Outer", ["x"], ["y"], domain="mine")], [inner, outer]), {"x": floats(2, 3)}
+    )
 
 
 def test_recursion_is_an_error() -> None:

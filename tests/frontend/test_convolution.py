@@ -30,13 +30,15 @@ def windows(draw: DrawFn, rank: int, dilated: bool = True) -> dict[str, Any]:
     else:
         attributes["auto_pad"] = auto
     if auto.startswith("SAME"):  # onnxruntime pads negatively where a stride leaves pixels out
-        attributes["strides"] = [min(s, k) for s, k in zip(attributes["strides"], kernel, strict=True)]
+        attributes["strides"] = [
+            min(s, k) for s, k in zip(attributes["strides"], kernel, strict=True)
+        ]
     return attributes
 
 
 @given(st.data(), st.integers(1, 3), st.sampled_from([1, 1, 2, 4]), st.booleans())
 def test_conv(data: st.DataObject, rank: int, group: int, bias: bool) -> None:
-    attributes = data.draw(windows(rank))
+    attributes: dict[str, Any] = data.draw(windows(rank))
     if attributes.get("auto_pad", "").startswith("SAME"):
         attributes["dilations"] = [1] * rank  # onnxruntime's padding ignores them
     x = floats(2, 4, *data.draw(st.lists(st.integers(5, 9), min_size=rank, max_size=rank)))
@@ -47,7 +49,7 @@ def test_conv(data: st.DataObject, rank: int, group: int, bias: bool) -> None:
 
 @given(st.data(), st.integers(1, 3), st.sampled_from([1, 1, 2]), st.booleans())
 def test_conv_transpose(data: st.DataObject, rank: int, group: int, known: bool) -> None:
-    attributes = data.draw(windows(rank))
+    attributes: dict[str, Any] = data.draw(windows(rank))
     strides, dilations = attributes["strides"], attributes["dilations"]
     attributes["output_padding"] = [data.draw(st.integers(0, s - 1)) for s in strides]
     extents = data.draw(st.lists(st.integers(1, 5), min_size=rank, max_size=rank))
@@ -55,15 +57,26 @@ def test_conv_transpose(data: st.DataObject, rank: int, group: int, known: bool)
     out = [
         s * (n - 1) + o + (k - 1) * d + 1 - a - b
         for s, n, o, k, d, a, b in zip(
-            strides, extents, attributes["output_padding"], attributes["kernel_shape"],
-            dilations, pads[:rank], pads[rank:], strict=True,
+            strides,
+            extents,
+            attributes["output_padding"],
+            attributes["kernel_shape"],
+            dilations,
+            pads[:rank],
+            pads[rank:],
+            strict=True,
         )
     ]
     assume(min(out) > 0)
     if attributes.get("auto_pad", "").startswith("SAME"):
         del attributes["output_padding"]
         # A kernel shorter than its stride cannot fill n * stride: onnxruntime then pads negatively.
-        assume(all((k - 1) * d + 1 >= s for k, d, s in zip(attributes["kernel_shape"], dilations, strides, strict=True)))
+        assume(
+            all(
+                (k - 1) * d + 1 >= s
+                for k, d, s in zip(attributes["kernel_shape"], dilations, strides, strict=True)
+            )
+        )
     w = floats(4, 6 // group, *attributes["kernel_shape"], seed=1)
     operands = [floats(2, 4, *extents), w, floats(6, seed=2)]
     agree(*one("ConvTranspose", operands, [1, 2] if known else [], group=group, **attributes))
@@ -73,7 +86,11 @@ def test_conv_transpose(data: st.DataObject, rank: int, group: int, known: bool)
 @pytest.mark.parametrize("output_shape", [(9, 8), (10, 9), (8, 7)])
 def test_conv_transpose_to_a_shape(auto_pad: str, output_shape: tuple[int, int]) -> None:
     operands = [floats(1, 2, 4, 4), floats(2, 3, 3, 3, seed=1)]
-    attributes = {"strides": [2, 2], "output_shape": output_shape, "auto_pad": auto_pad}
+    attributes: dict[str, Any] = {
+        "strides": [2, 2],
+        "output_shape": output_shape,
+        "auto_pad": auto_pad,
+    }
     agree(*one("ConvTranspose", operands, [1], **attributes))
 
 
@@ -86,7 +103,7 @@ def test_conv_transpose_is_one_convolution() -> None:
 
 @given(st.data(), st.integers(1, 3), st.booleans())
 def test_max_pool(data: st.DataObject, rank: int, ceil: bool) -> None:
-    attributes = data.draw(windows(rank))
+    attributes: dict[str, Any] = data.draw(windows(rank))
     if "auto_pad" in attributes:
         attributes["dilations"] = [1] * rank
     x = floats(2, 3, *data.draw(st.lists(st.integers(5, 9), min_size=rank, max_size=rank)))
@@ -95,15 +112,19 @@ def test_max_pool(data: st.DataObject, rank: int, ceil: bool) -> None:
 
 @given(st.data(), st.integers(1, 3), st.booleans(), st.booleans())
 def test_average_pool(data: st.DataObject, rank: int, ceil: bool, include: bool) -> None:
-    attributes = data.draw(windows(rank, dilated=False))
+    attributes: dict[str, Any] = data.draw(windows(rank, dilated=False))
     x = floats(2, 3, *data.draw(st.lists(st.integers(5, 9), min_size=rank, max_size=rank)))
-    options = {"ceil_mode": int(ceil), "count_include_pad": int(include)}
+    options: dict[str, Any] = {"ceil_mode": int(ceil), "count_include_pad": int(include)}
     agree(*one("AveragePool", [x], opset=19, **attributes, **options))
 
 
 @pytest.mark.parametrize("include", [0, 1])
 def test_average_pool_with_dilation(include: int) -> None:
-    options = {"dilations": [2, 2], "pads": [1, 1, 1, 1], "count_include_pad": include}
+    options: dict[str, Any] = {
+        "dilations": [2, 2],
+        "pads": [1, 1, 1, 1],
+        "count_include_pad": include,
+    }
     agree(*one("AveragePool", [floats(1, 2, 7, 8)], opset=19, kernel_shape=[2, 3], **options))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.frontend.oracle import MICROSOFT, agree, floats, integers, one
+from tests.frontend.oracle import MICROSOFT, agree, f32, floats, i64, integers, one
 
 POSITIVE = np.abs(floats(3, 4)) + 1
 INSIDE = np.tanh(floats(3, 4))
@@ -30,7 +30,7 @@ UNARY = {
     "Neg": floats(3, 4),
     "Reciprocal": POSITIVE,
     "Relu": floats(3, 4),
-    "Round": np.float32([0.5, 1.5, 2.5, -0.5, -1.5, 2.4]),
+    "Round": f32([0.5, 1.5, 2.5, -0.5, -1.5, 2.4]),
     "Sigmoid": floats(3, 4),
     "Sign": floats(3, 4),
     "Sin": floats(3, 4),
@@ -139,8 +139,8 @@ def test_variadic(op_type: str, count: int) -> None:
     ("base", "exponent"),
     [
         (POSITIVE, floats(4, seed=1)),
-        (floats(3, 4), np.int64([2, 3, 0, 1])),
-        (integers(1, 5, 4), np.float32([2, 3, 0, 1])),
+        (floats(3, 4), i64([2, 3, 0, 1])),
+        (integers(1, 5, 4), f32([2, 3, 0, 1])),
         (integers(1, 5, 4, dtype="int32"), integers(0, 5, 4)),
     ],
 )
@@ -151,7 +151,7 @@ def test_pow(base: Any, exponent: Any) -> None:
 @pytest.mark.parametrize("fmod", [0, 1])
 def test_mod(fmod: int) -> None:
     x, y = integers(-9, 9, 12), integers(1, 5, 12, seed=1)
-    agree(*one("Mod", [x, y * np.int64([1, -1] * 6)], fmod=fmod))
+    agree(*one("Mod", [x, y * i64([1, -1] * 6)], fmod=fmod))
     agree(*one("Mod", [floats(12) * 9, floats(12, seed=1)], fmod=1))
 
 

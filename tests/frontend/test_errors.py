@@ -208,7 +208,12 @@ def test_schema_is_checked() -> None:
 def test_nan_in_weights() -> None:
     weight = floats(4, 3)
     weight[1, 1:] = np.nan
-    proto = model([node("MatMul", ["x", "w"], ["y"], name="fc")], {"x": ("float32", (2, 4))}, ["y"], {"w": weight})
+    proto = model(
+        [node("MatMul", ["x", "w"], ["y"], name="fc")],
+        {"x": ("float32", (2, 4))},
+        ["y"],
+        {"w": weight},
+    )
     assert message(proto) == (
         "error: weight 'w' holds 2 NaN of 12 values\n"
         "  because: everything computed from it is NaN too\n"
@@ -220,7 +225,9 @@ def test_nan_in_weights() -> None:
 def test_infinities_are_a_warning() -> None:
     """An attention mask of -inf is a weight too; a single -inf fills a padding."""
     weight = np.triu(np.full((3, 3), -np.inf, np.float32), 1)
-    proto = model([node("Add", ["x", "w"], ["y"])], {"x": ("float32", (3, 3))}, ["y"], {"w": weight})
+    proto = model(
+        [node("Add", ["x", "w"], ["y"])], {"x": ("float32", (3, 3))}, ["y"], {"w": weight}
+    )
     assert load_model(proto).warnings == ("weight 'w' holds 3 infinities of 9 values",)
     proto = model([node("Add", ["x", "w"], ["y"])], X, ["y"], {"w": weight[:1, 1:2]})
     assert load_model(proto).warnings == ()
@@ -316,7 +323,9 @@ def test_deep_nesting_is_an_error() -> None:
     mine = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
     chain = []
     for i in range(45):
-        call = node(f"F{i + 1}", ["a"], ["b"], domain="mine") if i < 44 else node("Exp", ["a"], ["b"])
+        call = (
+            node(f"F{i + 1}", ["a"], ["b"], domain="mine") if i < 44 else node("Exp", ["a"], ["b"])
+        )
         chain.append(helper.make_function("mine", f"F{i}", ["a"], ["b"], [call], mine))
     start = node("F0", ["x"], ["y"], domain="mine")
     proto = model([start], X, ["y"], imports=mine[1:], functions=chain)
@@ -337,5 +346,7 @@ def test_raw_data_of_all_types() -> None:
     """Little-endian bytes, as every exporter writes them."""
     raw = struct.pack("<6f", *range(6))
     imported = load_model(adding(tensor("w", [2, 3], raw_data=raw)))
-    (constant,) = [n for n in imported.graph.nodes if not n.operands and n.attributes.get("value") is not None]
+    (constant,) = [
+        n for n in imported.graph.nodes if not n.operands and n.attributes.get("value") is not None
+    ]
     np.testing.assert_array_equal(constant.attributes["value"], np.arange(6.0).reshape(2, 3))

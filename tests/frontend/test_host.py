@@ -9,7 +9,7 @@ from onnx import helper
 from kcompiler.errors import ModelError, UnsupportedError
 from kcompiler.frontend import load_model
 from kcompiler.graph.node import Constant
-from tests.frontend.oracle import MICROSOFT, agree, floats, hosts, integers, model, node, one
+from tests.frontend.oracle import MICROSOFT, agree, f32, floats, hosts, model, node, one
 
 
 def test_one_node_with_its_reason() -> None:
@@ -59,7 +59,7 @@ def test_sequences_stay_together() -> None:
 def test_text_on_the_way_stays_on_the_host() -> None:
     nodes = [node("Cast", ["x"], ["t"], to=8), node("Cast", ["t"], ["y"], to=1)]
     proto = model(nodes, {"x": ("float32", (3,))}, ["y"])
-    agree(proto, {"x": np.float32([1, 2, 3])}, host=True)
+    agree(proto, {"x": f32([1, 2, 3])}, host=True)
 
 
 def test_no_type_at_the_end_is_an_error() -> None:
@@ -99,16 +99,20 @@ def test_large_operands_are_passed_and_small_ones_kept() -> None:
     big = floats(40, 40)
     nodes = [node("ScatterND", ["x", "i", "u"], ["s"]), node("Add", ["s", "b"], ["y"])]
     weights = {"i": np.array([[1], [3]]), "u": big[:2], "b": big}
-    imported = agree(model(nodes, {"x": ("float32", (40, 40))}, ["y"], weights), {"x": big}, host=True)
+    imported = agree(
+        model(nodes, {"x": ("float32", (40, 40))}, ["y"], weights), {"x": big}, host=True
+    )
     (host,) = hosts(imported)
     assert len(host.operands) == 1
-    proto = model(nodes[:1], {"x": ("float32", (40, 40))}, ["s"], {"i": np.arange(40)[:, None], "u": big})
+    proto = model(
+        nodes[:1], {"x": ("float32", (40, 40))}, ["s"], {"i": np.arange(40)[:, None], "u": big}
+    )
     (host,) = hosts(agree(proto, {"x": big}, host=True))
     assert len(host.operands) == 2
 
 
 def test_operator_of_onnxruntime() -> None:
-    """onnx knows nothing of this domain: onnxruntime says what type comes out."""
+    """Onnx knows nothing of this domain: onnxruntime says what type comes out."""
     proto, feeds = one("Trilu", [floats(3, 4)], domain=MICROSOFT)
     agree(proto, feeds, host=True)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kcompiler.frontend import load_model
 from kcompiler.graph.node import Constant
 from kcompiler.graph.operators import Gather
-from tests.frontend.oracle import agree, floats, integers, model, node, one
+from tests.frontend.oracle import agree, f32, floats, integers, model, node, one
 
 X = floats(2, 3, 4, 5)
 
@@ -34,17 +34,14 @@ def test_flatten(axis: int) -> None:
     agree(*one("Flatten", [X], axis=axis))
 
 
-@pytest.mark.parametrize("opset", [11, 13])
-def test_squeeze_and_unsqueeze(opset: int) -> None:
+def test_squeeze_and_unsqueeze() -> None:
     x = floats(1, 3, 1, 4)
-    old = opset < 13
-    agree(*one("Squeeze", [x], opset=opset))
-    for op_type, axes in (("Squeeze", [0, -2]), ("Unsqueeze", [0, 3])):
-        if old:
-            axes = [a % 4 for a in axes]
-            agree(*one(op_type, [x], opset=opset, axes=axes))
-        else:
-            agree(*one(op_type, [x, ints(*axes)], [1], opset=opset))
+    agree(*one("Squeeze", [x], opset=11))
+    agree(*one("Squeeze", [x], opset=13))
+    agree(*one("Squeeze", [x], opset=11, axes=[0, 2]))
+    agree(*one("Squeeze", [x, ints(0, -2)], [1], 13))
+    agree(*one("Unsqueeze", [x], opset=11, axes=[0, 3]))
+    agree(*one("Unsqueeze", [x, ints(0, -3)], [1], 13))
 
 
 def test_transpose() -> None:
@@ -59,7 +56,7 @@ def test_concat(axis: int) -> None:
 
 def test_concat_leaves_out_empty_parts() -> None:
     imported = agree(*one("Concat", [X, floats(2, 0, 4, 5)], axis=1))
-    assert len(imported.graph.nodes) == 2 + 0 * len(imported.graph.inputs)
+    assert [type(n).__name__ for n in imported.graph.nodes] == ["Input"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +79,11 @@ def test_split(opset: int, attributes: Any, sizes: Any, results: int) -> None:
 BOUND = st.integers(-8, 8) | st.sampled_from([-(1 << 63), (1 << 63) - 1, -(1 << 31)])
 
 
-@given(st.tuples(BOUND, BOUND), st.tuples(BOUND, BOUND), st.tuples(st.sampled_from([-3, -1, 1, 2]), st.integers(1, 9)))
+@given(
+    st.tuples(BOUND, BOUND),
+    st.tuples(BOUND, BOUND),
+    st.tuples(st.sampled_from([-3, -1, 1, 2]), st.integers(1, 9)),
+)
 def test_slice(starts: tuple[int, int], ends: tuple[int, int], steps: tuple[int, int]) -> None:
     operands = [X, ints(*starts), ints(*ends), ints(1, -1), ints(*steps)]
     agree(*one("Slice", operands, [1, 2, 3, 4]))
@@ -153,7 +154,9 @@ def test_gather_elements(axis: int) -> None:
     agree(*one("GatherElements", [x, integers(-3, 3, 2, 2, 2)], axis=axis))
 
 
-@pytest.mark.parametrize(("batch", "shape"), [(0, (6, 2)), (0, (3, 1)), (0, (2, 4)), (1, (2, 3, 2)), (2, (2, 3, 1))])
+@pytest.mark.parametrize(
+    ("batch", "shape"), [(0, (6, 2)), (0, (3, 1)), (0, (2, 4)), (1, (2, 3, 2)), (2, (2, 3, 1))]
+)
 def test_gather_nd(batch: int, shape: tuple[int, ...]) -> None:
     agree(*one("GatherND", [X, integers(-2, 2, *shape)], batch_dims=batch))
 
@@ -161,7 +164,7 @@ def test_gather_nd(batch: int, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("axis", [0, -1])
 @pytest.mark.parametrize("dtype", ["int64", "int32", "float32"])
 def test_one_hot(axis: int, dtype: str) -> None:
-    operands = [integers(-4, 4, 2, 3, dtype=dtype), np.array(4, dtype), np.float32([-1, 2])]
+    operands = [integers(-4, 4, 2, 3, dtype=dtype), np.array(4, dtype), f32([-1, 2])]
     agree(*one("OneHot", operands, [1], axis=axis))
 
 
@@ -187,7 +190,15 @@ def test_top_k_of_opset_9() -> None:
 @pytest.mark.parametrize("exclusive", [0, 1])
 @pytest.mark.parametrize("reverse", [0, 1])
 def test_cum_sum(exclusive: int, reverse: int) -> None:
-    agree(*one("CumSum", [floats(3, 4), np.array(1, np.int32)], [1], exclusive=exclusive, reverse=reverse))
+    agree(
+        *one(
+            "CumSum",
+            [floats(3, 4), np.array(1, np.int32)],
+            [1],
+            exclusive=exclusive,
+            reverse=reverse,
+        )
+    )
 
 
 def test_reverse_sequence() -> None:

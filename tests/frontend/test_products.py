@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.frontend.oracle import MICROSOFT, agree, floats, integers, one
+from tests.frontend.oracle import MICROSOFT, agree, f32, floats, integers, one
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,13 @@ def test_mat_mul(x: tuple[int, ...], y: tuple[int, ...]) -> None:
 def test_gemm(a: int, b: int, alpha: float) -> None:
     x = floats(*((4, 3) if a else (3, 4)))
     y = floats(*((5, 4) if b else (4, 5)), seed=1)
-    attributes = {"transA": a, "transB": b, "alpha": alpha, "beta": 0.3}
-    for c in (floats(3, 5, seed=2), floats(5, seed=2), floats(3, 1, seed=2), np.array(2, "float32")):
+    attributes: dict[str, Any] = {"transA": a, "transB": b, "alpha": alpha, "beta": 0.3}
+    for c in (
+        floats(3, 5, seed=2),
+        floats(5, seed=2),
+        floats(3, 1, seed=2),
+        np.array(2, "float32"),
+    ):
         agree(*one("Gemm", [x, y, c], **attributes))
     agree(*one("Gemm", [x, y], **attributes))
 
@@ -99,7 +104,7 @@ def test_reductions_of_integers(kind: str) -> None:
 
 
 def test_reduction_of_logarithms_does_not_overflow() -> None:
-    agree(*one("ReduceLogSumExp", [np.float32([[500, 501], [-900, -902]])], opset=11, axes=[1]))
+    agree(*one("ReduceLogSumExp", [f32([[500, 501], [-900, -902]])], opset=11, axes=[1]))
 
 
 @pytest.mark.parametrize("opset", [9, 11, 13])

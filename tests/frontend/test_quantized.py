@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.frontend.oracle import MICROSOFT, agree, floats, integers, one
+from tests.frontend.oracle import MICROSOFT, agree, f32, floats, integers, one
 
 
 def scale(*values: float) -> Any:
@@ -38,7 +38,9 @@ def test_dequantize() -> None:
     agree(*one("DequantizeLinear", [x, scale(0.1), zero(7)]), rtol=0, atol=0)
     operands = [x, scale(0.1, 0.2, 0.3, 0.4), zero([1, 2, 3, 4])]
     agree(*one("DequantizeLinear", operands, axis=1), rtol=0, atol=0)
-    agree(*one("DequantizeLinear", [integers(-99, 99, 5, dtype="int32"), scale(0.1)]), rtol=0, atol=0)
+    agree(
+        *one("DequantizeLinear", [integers(-99, 99, 5, dtype="int32"), scale(0.1)]), rtol=0, atol=0
+    )
 
 
 def test_blocks() -> None:
@@ -74,7 +76,7 @@ def test_qlinear_conv(w_type: str, per_channel: bool, known: Any) -> None:
     if per_channel and w_type == "uint8":
         pytest.skip("onnxruntime wants one zero point for uint8 weights")
     operands = conv_operands(w_type, per_channel)
-    attributes = {"pads": [1, 1, 0, 2], "strides": [2, 1]}
+    attributes: dict[str, Any] = {"pads": [1, 1, 0, 2], "strides": [2, 1]}
     agree(*one("QLinearConv", operands, known, **attributes), rtol=0, atol=0)
 
 
@@ -83,15 +85,22 @@ def test_conv_integer(known: tuple[int, ...]) -> None:
     x = integers(0, 256, 1, 2, 5, 5, dtype="uint8")
     w = integers(0, 256, 3, 2, 3, 3, seed=1, dtype="uint8")
     known = tuple(k for k in known if k)
-    agree(*one("ConvInteger", [x, w, zero(100), zero(90)], known, pads=[1, 1, 1, 1]), rtol=0, atol=0)
+    agree(
+        *one("ConvInteger", [x, w, zero(100), zero(90)], known, pads=[1, 1, 1, 1]), rtol=0, atol=0
+    )
     agree(*one("ConvInteger", [x, w], group=1), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("known", [(1, 2, 3), (1,), ()])
 def test_mat_mul_integer(known: tuple[int, ...]) -> None:
-    a, b = integers(0, 256, 2, 3, 70, dtype="uint8"), integers(-128, 128, 70, 4, seed=1, dtype="int8")
+    a, b = (
+        integers(0, 256, 2, 3, 70, dtype="uint8"),
+        integers(-128, 128, 70, 4, seed=1, dtype="int8"),
+    )
     agree(*one("MatMulInteger", [a, b, zero(9), zero(-3, "int8")], known), rtol=0, atol=0)
-    agree(*one("MatMulInteger", [a, b, zero(9), zero([1, 0, -2, 3], "int8")], known), rtol=0, atol=0)
+    agree(
+        *one("MatMulInteger", [a, b, zero(9), zero([1, 0, -2, 3], "int8")], known), rtol=0, atol=0
+    )
     agree(*one("MatMulInteger", [a, b]), rtol=0, atol=0)
 
 
@@ -139,7 +148,7 @@ def test_q_gemm(transposed: int, quantized: bool) -> None:
     a = integers(0, 256, 3, 50, dtype="uint8")
     b = integers(-128, 128, *((4, 50) if transposed else (50, 4)), seed=1, dtype="int8")
     c = integers(-999, 999, 4, seed=2, dtype="int32")
-    w_scale, w_zero = np.float32([0.01, 0.02, 0.03, 0.04]), np.zeros(4, np.int8)
+    w_scale, w_zero = f32([0.01, 0.02, 0.03, 0.04]), np.zeros(4, np.int8)
     operands = [a, scale(0.02), zero(113), b, w_scale, w_zero, c]
     if quantized:
         operands += [scale(0.5), zero(100)]

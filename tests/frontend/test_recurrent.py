@@ -30,7 +30,10 @@ def operands(op_type: str, directions: int) -> list[Any]:
         floats(directions, BATCH, HIDDEN, seed=4),
     ]
     if op_type == "LSTM":
-        given_ += [floats(directions, BATCH, HIDDEN, seed=5), floats(directions, 3 * HIDDEN, seed=6)]
+        given_ += [
+            floats(directions, BATCH, HIDDEN, seed=5),
+            floats(directions, 3 * HIDDEN, seed=6),
+        ]
     return given_
 
 
@@ -71,16 +74,18 @@ def test_activations(op_type: str, name: str) -> None:
 @pytest.mark.parametrize("op_type", GATES)
 def test_clip(op_type: str, direction: str) -> None:
     tensors = operands(op_type, 1 + (direction == "bidirectional"))[:4]
-    attributes = {"clip": 0.3, "hidden_size": HIDDEN, "direction": direction}
+    attributes: dict[str, Any] = {"clip": 0.3, "hidden_size": HIDDEN, "direction": direction}
     agree(*one(op_type, tensors, [1, 2, 3], 14, **attributes), rtol=1e-4)
 
 
 def test_batch_first() -> None:
-    """onnxruntime has no layout 1: the same numbers in the other order must come out."""
+    """Onnxruntime has no layout 1: the same numbers in the other order must come out."""
     from kcompiler.graph.interpreter import run_graph
 
     tensors = operands("GRU", 2)
-    first, feeds = one("GRU", tensors, [1, 2, 3], 14, 2, direction="bidirectional", hidden_size=HIDDEN)
+    first, feeds = one(
+        "GRU", tensors, [1, 2, 3], 14, 2, direction="bidirectional", hidden_size=HIDDEN
+    )
     swapped = [np.swapaxes(tensors[0], 0, 1), *tensors[1:5], np.swapaxes(tensors[5], 0, 1)]
     second, other = one(
         "GRU", swapped, [1, 2, 3], 14, 2, direction="bidirectional", hidden_size=HIDDEN, layout=1

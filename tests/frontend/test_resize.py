@@ -27,9 +27,14 @@ def scales(*values: float) -> Any:
     return np.array(values, np.float32)
 
 
-@pytest.mark.parametrize(("coordinates", "rounding", "size"), list(product(COORDINATES, ROUNDINGS, SIZES)))
+@pytest.mark.parametrize(
+    ("coordinates", "rounding", "size"), list(product(COORDINATES, ROUNDINGS, SIZES))
+)
 def test_nearest(coordinates: str, rounding: str, size: tuple[int, int]) -> None:
-    attributes = {"coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
+    attributes: dict[str, Any] = {
+        "coordinate_transformation_mode": coordinates,
+        "nearest_mode": rounding,
+    }
     operands = [floats(1, 2, 5, 6), None, None, np.array((1, 2, *size))]
     agree(*one("Resize", operands, [3], 19, mode="nearest", **attributes))
 
@@ -37,7 +42,7 @@ def test_nearest(coordinates: str, rounding: str, size: tuple[int, int]) -> None
 @pytest.mark.parametrize(("coordinates", "size"), list(product(COORDINATES, SIZES)))
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 def test_interpolation(mode: str, coordinates: str, size: tuple[int, int]) -> None:
-    attributes = {"coordinate_transformation_mode": coordinates, "mode": mode}
+    attributes: dict[str, Any] = {"coordinate_transformation_mode": coordinates, "mode": mode}
     operands = [floats(1, 2, 5, 6), None, None, np.array((1, 2, *size))]
     agree(*one("Resize", operands, [3], 19, **attributes), rtol=1e-4)
 
@@ -53,7 +58,7 @@ def test_scales(mode: str, factors: tuple[float, float]) -> None:
 @pytest.mark.parametrize("coefficient", [-0.75, -0.5])
 def test_cubic_options(exclude: int, coefficient: float) -> None:
     operands = [floats(1, 2, 5, 6), None, scales(1, 1, 1.6, 0.7)]
-    options = {"cubic_coeff_a": coefficient, "exclude_outside": exclude}
+    options: dict[str, Any] = {"cubic_coeff_a": coefficient, "exclude_outside": exclude}
     agree(*one("Resize", operands, [2], 13, mode="cubic", **options), rtol=1e-4)
 
 
@@ -68,14 +73,17 @@ def test_antialias(mode: str, size: tuple[int, int]) -> None:
 def test_region(mode: str) -> None:
     region = np.array([0, 0, 0.2, -0.3, 1, 1, 0.7, 1.2], np.float32)
     operands = [floats(1, 1, 6, 7), region, None, np.array((1, 1, 5, 8))]
-    attributes = {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 9.0}
+    attributes: dict[str, Any] = {
+        "coordinate_transformation_mode": "tf_crop_and_resize",
+        "extrapolation_value": 9.0,
+    }
     agree(*one("Resize", operands, [1, 3], 13, mode=mode, **attributes), rtol=1e-4)
 
 
 @pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
 def test_aspect_ratio(policy: str) -> None:
     operands = [floats(1, 1, 6, 8), None, None, np.array((9, 9))]
-    options = {"keep_aspect_ratio_policy": policy, "axes": [2, 3]}
+    options: dict[str, Any] = {"keep_aspect_ratio_policy": policy, "axes": [2, 3]}
     agree(*one("Resize", operands, [3], 18, mode="linear", **options), rtol=1e-4)
 
 
@@ -90,7 +98,10 @@ def test_old_forms(mode: str) -> None:
 def test_doubling_is_repetition_and_interpolation_a_product() -> None:
     """What a chip can do well: no gather, no table for the nearest neighbour."""
     operands = [floats(1, 2, 5, 6), None, scales(1, 1, 2, 2)]
-    attributes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    attributes: dict[str, Any] = {
+        "coordinate_transformation_mode": "asymmetric",
+        "nearest_mode": "floor",
+    }
     proto, _ = one("Resize", operands, [2], 13, mode="nearest", **attributes)
     kinds = [type(n) for n in load_model(proto).graph.nodes]
     assert Broadcast in kinds

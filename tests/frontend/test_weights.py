@@ -23,7 +23,9 @@ from kcompiler.graph.node import Constant
 from tests.frontend.oracle import agree, floats, model, node
 
 NOWHERE = ExternalData(None)
-TYPES = [n for n in TensorProto.DataType.values() if n not in {TensorProto.UNDEFINED, TensorProto.STRING}]
+TYPES = [
+    n for n in TensorProto.DataType.values() if n not in {TensorProto.UNDEFINED, TensorProto.STRING}
+]
 SUPPORTED = [t for t in TYPES if not TensorProto.DataType.Name(t).startswith("FLOAT6")]
 
 
@@ -59,7 +61,9 @@ def test_large_weights_are_views_of_the_file(tmp_path: Path) -> None:
     assert list(source.weights) == [0]
     assert not source.model.graph.initializer[0].raw_data
     imported = agree(str(path), {"x": floats(2, 64)})
-    (constant,) = [n for n in imported.graph.nodes if isinstance(n, Constant) and n.shape == (64, 64)]
+    (constant,) = [
+        n for n in imported.graph.nodes if isinstance(n, Constant) and n.shape == (64, 64)
+    ]
     np.testing.assert_array_equal(constant.value, weight)
     assert not constant.value.flags.owndata
 
@@ -92,7 +96,12 @@ def test_cutting_leaves_unusual_messages_to_protobuf() -> None:
     proto, _ = big_model()
     data = proto.SerializeToString()
     graph = proto.graph.SerializeToString()
-    twice = data + b"\x3a" + bytes([len(graph) & 0x7F | 0x80, len(graph) >> 7 & 0x7F | 0x80, len(graph) >> 14]) + graph
+    twice = (
+        data
+        + b"\x3a"
+        + bytes([len(graph) & 0x7F | 0x80, len(graph) >> 7 & 0x7F | 0x80, len(graph) >> 14])
+        + graph
+    )
     skeleton, cut = cut_weights(memoryview(twice))
     assert bytes(skeleton) == twice
     assert cut == {}
@@ -102,7 +111,9 @@ def saved(folder: Path, **options: Any) -> tuple[Path, ModelProto]:
     """A model whose weights are in another file of its folder."""
     proto, _ = big_model()
     path = folder / "m.onnx"
-    onnx.save(proto, path, save_as_external_data=True, size_threshold=0, location="m.bin", **options)
+    onnx.save(
+        proto, path, save_as_external_data=True, size_threshold=0, location="m.bin", **options
+    )
     return path, onnx.load(path, load_external_data=False)
 
 
@@ -127,7 +138,9 @@ def message(path: Path | bytes) -> str:
 def test_external_data_is_mapped(tmp_path: Path) -> None:
     path, _ = saved(tmp_path)
     imported = agree(str(path), {"x": floats(2, 64)})
-    (constant,) = [n for n in imported.graph.nodes if isinstance(n, Constant) and n.shape == (64, 64)]
+    (constant,) = [
+        n for n in imported.graph.nodes if isinstance(n, Constant) and n.shape == (64, 64)
+    ]
     assert not constant.value.flags.owndata
 
 
@@ -225,13 +238,17 @@ def test_external_data_of_a_model_without_a_folder(tmp_path: Path) -> None:
 
 def test_sparse_weights() -> None:
     proto = model([node("Add", ["x", "w"], ["y"])], {"x": ("float32", (2, 3))}, ["y"])
-    values = numpy_helper.from_array(np.float32([5, 7]), "w")
+    values = numpy_helper.from_array(np.array([5, 7], np.float32), "w")
     for indices in ([1, 5], [[0, 1], [1, 2]]):
         del proto.graph.sparse_initializer[:]
-        sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(np.array(indices), "i"), [2, 3])
+        sparse = helper.make_sparse_tensor(
+            values, numpy_helper.from_array(np.array(indices), "i"), [2, 3]
+        )
         proto.graph.sparse_initializer.append(sparse)
         agree(proto, {"x": floats(2, 3)})
-    proto.graph.sparse_initializer[0].indices.CopyFrom(numpy_helper.from_array(np.array([1, 6]), "i"))
+    proto.graph.sparse_initializer[0].indices.CopyFrom(
+        numpy_helper.from_array(np.array([1, 6]), "i")
+    )
     with pytest.raises(ModelError, match="sparse tensor 'w' is damaged"):
         load_model(proto)
     proto.graph.sparse_initializer[0].dims[:] = [1 << 40, 1 << 20]

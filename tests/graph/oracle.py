@@ -73,8 +73,9 @@ def _info(name: str, value: Array) -> onnx.ValueInfoProto:
 
 
 def _run(model: onnx.ModelProto, feed: dict[str, Array]) -> Array:
-    if any(v.dtype == F64 for v in feed.values()):  # onnxruntime computes some of it in float32
-        return _refer(model, feed)
+    wide = any(v.dtype == F64 for v in feed.values())
+    if wide and model.graph.node[0].op_type != "MaxPool":
+        return _refer(model, feed)  # onnxruntime computes some of it in float32
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
@@ -102,7 +103,8 @@ def expected(instance: Instance) -> Array:
     """The oracle's result, rounded to the type of the operator's."""
     net, kind = Net(instance.op, instance.values), type(instance.op)
     if kind in LIBM and instance.op.dtype == F64:
-        return np.asarray(np.vectorize(LIBM[kind], otypes=[F64])(*instance.values))
+        with np.errstate(all="ignore"):
+            return np.asarray(np.vectorize(LIBM[kind], otypes=[F64])(*instance.values))
     if isinstance(instance.op, ops.Slice | ops.Pad | ops.Transpose) and not instance.op.shape:
         return np.asarray(instance.values[0])  # onnxruntime does not move rank 0
     return convert(net.run(ORACLES[kind](net, *net.names)), instance.op.dtype)

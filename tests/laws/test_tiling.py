@@ -52,7 +52,7 @@ ROUGH = {
     "layer norm",
     "attention",
 }  # their sums are rounded, in an order that tiles change
-SMALL = settings(max_examples=25, suppress_health_check=list(HealthCheck))
+SMALL = settings(max_examples=12, suppress_health_check=list(HealthCheck))
 
 
 def searching(on: Chip, share: float = 1.0) -> Search:

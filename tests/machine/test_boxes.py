@@ -93,7 +93,7 @@ def test_load(box: CoreBox) -> None:
         if address is not None:
             bits = m.stores["far"].data[0, address : address + box.itemsize].tobytes()
         expected[core, local(at, box)] = np.frombuffer(bits, np.uint8)
-    load(m, "pad", LOCAL, "far", box, FILL)
+    load(m, "pad", LOCAL, "far", box, fill=FILL)
     assert (m.stores["pad"].data == expected).all()
 
 
@@ -126,7 +126,7 @@ def test_gather(box: CoreBox, data: Any) -> None:
     indices = np.array(index).reshape(box.cores, dim.box)
     m = machine()
     before = m.stores["pad"].data.copy()
-    gather(m, "pad", LOCAL, "far", box, axis, indices)
+    gather(m, "pad", LOCAL, "far", box, axis=axis, indices=indices)
     for core, at, _ in positions(box):
         coordinate = np.unravel_index(core, box.grid) if box.grid else ()
         address, inside = box.base, True
@@ -165,29 +165,29 @@ def test_cores_that_clip_alike_need_not_be_a_box() -> None:
         if address is not None:
             bits = m.stores["far"].data[0, address : address + 2].tobytes()
         expected[core, local(at, crossed)] = np.frombuffer(bits, np.uint8)
-    load(m, "pad", LOCAL, "far", crossed, 7)
+    load(m, "pad", LOCAL, "far", crossed, fill=7)
     assert (m.stores["pad"].data == expected).all()
 
 
 def test_a_gather_refuses_an_index_outside() -> None:
     with pytest.raises(MachineFault, match=r"gathers index 0\.\.5 of 5"):
-        gather(machine(), "pad", 0, "far", row(5, 2), 0, np.array([[0, 5]]))
+        gather(machine(), "pad", 0, "far", row(5, 2), axis=0, indices=np.array([[0, 5]]))
 
 
 def test_a_tensor_beyond_the_memory_is_a_fault() -> None:
     with pytest.raises(MachineFault, match="outside"):
-        load(machine(), "pad", 0, "far", row(FAR, 4, FAR // 2 - 2), 0)
+        load(machine(), "pad", 0, "far", row(FAR, 4, FAR // 2 - 2), fill=0)
 
 
 def test_a_box_beyond_the_scratchpad_is_a_fault() -> None:
     with pytest.raises(MachineFault, match="outside"):
-        load(machine(), "pad", 2998, "far", row(4, 4), 0)
+        load(machine(), "pad", 2998, "far", row(4, 4), fill=0)
 
 
 def test_reading_what_nothing_wrote_is_a_fault() -> None:
     m = machine(checked=True)
     with pytest.raises(MachineFault, match="nothing has written"):
-        load(m, "pad", 0, "far", row(4, 4), 0)
+        load(m, "pad", 0, "far", row(4, 4), fill=0)
     with pytest.raises(MachineFault, match="nothing has written"):
         store(machine(checked=True), "pad", 0, "far", row(4, 4))
 
@@ -195,10 +195,8 @@ def test_reading_what_nothing_wrote_is_a_fault() -> None:
 def test_what_lies_outside_the_tensor_is_neither_read_nor_written() -> None:
     m = machine(checked=True)
     m.write("far", 0, np.dtype(np.uint16), (4,), (2,))[...] = 7
-    load(m, "pad", 0, "far", row(4, 8, -2), 9)
-    assert m.read("pad", 0, np.dtype(np.uint16), (8,), (2,), 1).tolist() == [
-        [9, 9, 7, 7, 7, 7, 9, 9]
-    ]
+    load(m, "pad", 0, "far", row(4, 8, -2), fill=9)
+    assert m.read("pad", 0, np.dtype(np.uint16), (8,), (2,)).tolist() == [[9, 9, 7, 7, 7, 7, 9, 9]]
     store(m, "pad", 0, "far", row(4, 8, -2))
     with pytest.raises(MachineFault):
         m.read("far", 8, np.dtype(np.uint16), (1,), (2,))

@@ -52,19 +52,19 @@ class Work(Toy):
     near: int = u(32, default=0)
     cores: int = u(10, default=4)
 
-    def cycles(self, chip: Chip) -> int:  # noqa: ARG002
+    def cycles(self, chip: Chip) -> int:
         return self.busy
 
-    def traffic(self, chip: Chip) -> Mapping[str, int]:  # noqa: ARG002
+    def traffic(self, chip: Chip) -> Mapping[str, int]:
         return {name: size for name in ("far", "near") if (size := getattr(self, name))}
 
     def active_cores(self) -> int:
         return self.cores
 
-    def reads(self, chip: Any = None) -> tuple[Touch, ...]:  # noqa: ARG002
+    def reads(self, chip: Any = None) -> tuple[Touch, ...]:
         return tuple(p.touch for p in self.pieces if not p.written)
 
-    def writes(self, chip: Any = None) -> tuple[Touch, ...]:  # noqa: ARG002
+    def writes(self, chip: Any = None) -> tuple[Touch, ...]:
         return tuple(p.touch for p in self.pieces if p.written)
 
 

@@ -14,7 +14,8 @@ ROOT_FILES = frozenset(
         "kcompiler/registry.py",
     }
 )
-COMPILER = "kcompiler/compiler.py"  # names all passes; whoever needs it imports it inside a function
+# Names all passes; whoever needs it imports it inside a function.
+COMPILER = "kcompiler/compiler.py"
 ONNX = frozenset({"onnx", "onnx_ir", "onnxruntime"})
 ONNX_PLACES = (
     "kcompiler/frontend/",
@@ -70,7 +71,9 @@ def _between_rooms(path: str, item: Import, room: str, member: str) -> str:
         return "a target knows no other target" if room == "targets" and member != own else ""
     if path not in ROOT_FILES:
         return "the kernel is handed its passes and targets"
-    return "" if item.lazy or path == COMPILER else "the composition root imports it inside a function"
+    if item.lazy or path == COMPILER:
+        return ""
+    return "the composition root imports it inside a function"
 
 
 def imports(path: str, source: str) -> Iterator[Import]:

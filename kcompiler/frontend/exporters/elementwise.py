@@ -146,9 +146,16 @@ def rsqrt(net: Net, x: str) -> str:
 
 @form("softplus")
 def softplus(net: Net, x: str) -> str:
-    """`max(x, 0) + log(1 + exp(-|x|))`, which does not overflow."""
-    tail = net("Exp", net("Neg", net("Abs", x)))
-    return net("Add", relu(net, x), net("Log", net("Add", tail, net.number(1, x))))
+    """`max(x, 0) + log1p(exp(-|x|))`, which does not overflow."""
+    return net("Add", relu(net, x), _log1p(net, net("Exp", net("Neg", net("Abs", x)))))
+
+
+def _log1p(net: Net, x: str) -> str:
+    """Kahan's `log(u) x / (u - 1)` for u = 1 + x, where the rounding of u cancels."""
+    one = net.number(1, x)
+    u = net("Add", one, x)
+    exact = net("Div", net("Mul", net("Log", u), x), net("Sub", u, one))
+    return net("Where", net("Equal", u, one), x, exact)
 
 
 @form("softsign")

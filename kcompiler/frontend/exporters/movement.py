@@ -33,9 +33,7 @@ def slice_(net: Net, op: Slice, x: str) -> str:
     return cut(net, x, op.starts, ends, op.steps)
 
 
-def cut(
-    net: Net, x: str, starts: Sequence[int], ends: Sequence[int], steps: Sequence[int]
-) -> str:
+def cut(net: Net, x: str, starts: Sequence[int], ends: Sequence[int], steps: Sequence[int]) -> str:
     """A slice of every dimension."""
     if not starts:
         return x

@@ -24,7 +24,7 @@ def contract(net: Net, op: Contract, x: str, y: str) -> str:
 
 @exports(Conv)
 def conv(net: Net, op: Conv, x: str, w: str) -> str:
-    """onnxruntime convolves float32; other types are unfolded to a matrix product."""
+    """Onnxruntime convolves float32; other types are unfolded to a matrix product."""
     acc = accumulator(op.x.dtype, op.w.dtype)
     x, w = net.cast(x, acc), net.cast(w, acc)
     if acc != F32:

@@ -1,4 +1,4 @@
-"""Box transfers between a shared memory and the cores' scratchpads, clipped at the tensor's edges."""
+"""Box transfers between shared memories and scratchpads, clipped at the tensor's edges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from kcompiler.graph.node import Array
 from kcompiler.machine.simulator.memories import Machine, MachineFault
 
-UNSIGNED = {
+UNSIGNED: dict[int, np.dtype[Any]] = {
     1: np.dtype(np.uint8),
     2: np.dtype(np.uint16),
     4: np.dtype(np.uint32),
@@ -22,7 +22,7 @@ UNSIGNED = {
 
 
 class Dim(Protocol):
-    """One dimension of a box in a tensor: index = origin + sum(core_step * core coordinate) + step * i."""
+    """One dimension of a box: index = origin + sum(core_step * core coordinate) + step * i."""
 
     @property
     def extent(self) -> int: ...
@@ -40,7 +40,7 @@ class Dim(Protocol):
 
 @dataclass(frozen=True)
 class Piece:
-    """Cores that form a box of the grid and clip their boxes alike: one strided assignment moves them all."""
+    """Cores that form a box of the grid and clip alike: one strided assignment moves them all."""
 
     grid_low: tuple[int, ...]
     grid_shape: tuple[int, ...]
@@ -50,7 +50,7 @@ class Piece:
     @property
     def empty(self) -> bool:
         """Whether nothing of these cores' boxes is inside the tensor."""
-        return any(h <= l for l, h in zip(self.low, self.high, strict=True))
+        return any(high <= low for low, high in zip(self.low, self.high, strict=True))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class CoreBox:
 
     @cached_property
     def clipped(self) -> tuple[Array, Array]:
-        """(low, high): the part of each core's box that is inside the tensor, int64 (cores, dims)."""
+        """(low, high): what of each core's box is inside the tensor, int64 (cores, dims)."""
         coordinates = np.indices(self.grid).reshape(len(self.grid), self.cores)
         low = np.empty((self.cores, len(self.dims)), np.int64)
         high = np.empty_like(low)
@@ -135,10 +135,14 @@ def _weighted(steps: tuple[int, ...], coordinates: Array) -> Array:
     )
 
 
-def load(m: Machine, scratchpad: str, address: int, memory: str, box: CoreBox, fill: int) -> None:
-    """Every core's box from a shared memory into its scratchpad, dense; `fill` bits outside the tensor."""
+def load(
+    m: Machine, scratchpad: str, address: int, memory: str, box: CoreBox, *, fill: int
+) -> None:
+    """Every core's box from a shared memory into its scratchpad, dense; `fill` bits outside."""
     dtype = UNSIGNED[box.itemsize]
-    target = _scratch(m.write(scratchpad, address, dtype, box.shape, _dense(box), box.cores), box)
+    target = _scratch(
+        m.write(scratchpad, address, dtype, box.shape, _dense(box), cores=box.cores), box
+    )
     if _any_clipped(box):
         target[...] = dtype.type(fill & (2 ** (8 * box.itemsize) - 1))
     for piece in box.pieces:
@@ -148,9 +152,11 @@ def load(m: Machine, scratchpad: str, address: int, memory: str, box: CoreBox, f
 
 
 def store(m: Machine, scratchpad: str, address: int, memory: str, box: CoreBox) -> None:
-    """Every core's dense box from its scratchpad into a shared memory; what lies outside the tensor is dropped."""
+    """Every core's dense box from its scratchpad into a shared memory, but for what is outside."""
     dtype = UNSIGNED[box.itemsize]
-    source = _scratch(m.read(scratchpad, address, dtype, box.shape, _dense(box), box.cores), box)
+    source = _scratch(
+        m.read(scratchpad, address, dtype, box.shape, _dense(box), cores=box.cores), box
+    )
     for piece in box.pieces:
         if not piece.empty:
             at, shape, strides = box.outside(piece)
@@ -158,9 +164,16 @@ def store(m: Machine, scratchpad: str, address: int, memory: str, box: CoreBox) 
 
 
 def gather(
-    m: Machine, scratchpad: str, address: int, memory: str, box: CoreBox, axis: int, indices: Array
+    m: Machine,
+    scratchpad: str,
+    address: int,
+    memory: str,
+    box: CoreBox,
+    *,
+    axis: int,
+    indices: Array,
 ) -> None:
-    """A load whose index along `axis` is `indices` (cores, box[axis]) instead of origin + step * i.
+    """A load whose index along `axis` is `indices` (cores, box[axis]), not origin + step * i.
 
     Elements outside the tensor along the other dimensions are 0.
     """
@@ -169,25 +182,31 @@ def gather(
         raise MachineFault(
             f"gathers index {int(indices.min())}..{int(indices.max())} of {dim.extent}"
         )
-    target = m.write(scratchpad, address, dtype, box.shape, _dense(box), box.cores)
+    target = m.write(scratchpad, address, dtype, box.shape, _dense(box), cores=box.cores)
     others = tuple(d for i, d in enumerate(box.dims) if i != axis)
     whole = CoreBox(box.base, box.itemsize, others, box.grid)
     if _any_clipped(whole):
         target[...] = 0
     for piece in whole.pieces:
-        if piece.empty:
-            continue
-        at, shape, strides = whole.outside(piece)
-        rank = len(piece.grid_shape)
-        shape.insert(rank + axis, dim.extent)
-        strides.insert(rank + axis, dim.stride)
-        source = m.read(memory, at, dtype, shape, strides)[0]
-        for core in np.ndindex(*piece.grid_shape):
-            absolute = tuple(a + l for a, l in zip(core, piece.grid_low, strict=True))
-            number = int(np.ravel_multi_index(absolute, box.grid)) if box.grid else 0
-            part = [slice(l, h) for l, h in zip(piece.low, piece.high, strict=True)]
-            part.insert(axis, slice(None))
-            target[(number, *part)] = np.take(source[core], indices[number], axis=axis)
+        if not piece.empty:
+            at, shape, strides = whole.outside(piece)
+            rank = len(piece.grid_shape)
+            shape.insert(rank + axis, dim.extent)
+            strides.insert(rank + axis, dim.stride)
+            source = m.read(memory, at, dtype, shape, strides)[0]
+            _take(piece, source, target, box.grid, axis=axis, indices=indices)
+
+
+def _take(
+    piece: Piece, source: Array, target: Array, grid: tuple[int, ...], *, axis: int, indices: Array
+) -> None:
+    """Each core of a piece looks its own indices up."""
+    for core in np.ndindex(*piece.grid_shape):
+        absolute = tuple(a + b for a, b in zip(core, piece.grid_low, strict=True))
+        number = int(np.ravel_multi_index(absolute, grid)) if grid else 0
+        part = [slice(low, high) for low, high in zip(piece.low, piece.high, strict=True)]
+        inside: tuple[Any, ...] = (*part[:axis], slice(None), *part[axis:])
+        target[(number, *inside)] = np.take(source[core], indices[number], axis=axis)
 
 
 def _any_clipped(box: CoreBox) -> bool:
@@ -215,5 +234,5 @@ def _scratch(view: Array, box: CoreBox) -> Array:
 
 
 def _select(piece: Piece) -> tuple[slice, ...]:
-    grid = [slice(l, l + n) for l, n in zip(piece.grid_low, piece.grid_shape, strict=True)]
-    return (*grid, *(slice(l, h) for l, h in zip(piece.low, piece.high, strict=True)))
+    grid = [slice(low, low + n) for low, n in zip(piece.grid_low, piece.grid_shape, strict=True)]
+    return (*grid, *(slice(low, high) for low, high in zip(piece.low, piece.high, strict=True)))

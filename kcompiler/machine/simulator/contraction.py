@@ -10,11 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from kcompiler.graph.node import Array
-from kcompiler.graph.types import F32, is_float
+from kcompiler.graph.types import F32, F64, I32, I64, integer_range, is_float
 from kcompiler.machine.simulator.memories import Machine
 
-# Sums of products of 8-bit integers stay below 2^24 for this many terms, so float32 holds them exactly.
-EXACT_TERMS = 512
 # Below this many products a sum, one pass per product beats im2col and a matrix product.
 FEW_TERMS = 64
 
@@ -41,6 +39,17 @@ class Factor:
 
 
 @dataclass(frozen=True)
+class Contraction:
+    """What one contraction does: its factors, where the sums lie, and whether it adds to them."""
+
+    a: Factor
+    b: Factor
+    acc: int
+    loops: Sequence[Loop]
+    accumulate: bool
+
+
+@dataclass(frozen=True)
 class Roles:
     """Loops by what they index: both factors and the sum, one of them, or no sum (reduced)."""
 
@@ -51,96 +60,120 @@ class Roles:
 
 
 def roles(loops: Sequence[Loop]) -> Roles:
-    """The loops sorted into roles, order kept; loops of one iteration vanish."""
-    live = [l for l in loops if l.extent > 1]
-    k = tuple(l for l in live if l.acc == 0)
-    rest = [l for l in live if l.acc != 0]
-    m = tuple(l for l in rest if l.b == 0)
-    n = tuple(l for l in rest if l.a == 0 and l.b != 0)
-    return Roles(tuple(l for l in rest if l.a != 0 and l.b != 0), m, n, k)
+    """The loops sorted into roles, order kept; loops of one iteration vanish.
 
-
-def contract(
-    m: Machine,
-    scratchpad: str,
-    cores: int,
-    a: Factor,
-    b: Factor,
-    acc: int,
-    loops: Sequence[Loop],
-    accumulate: bool,
-) -> None:
-    """acc[...] (+)= sum over the reduced loops of a[...] * b[...], in each of the first `cores` cores.
-
-    Floats sum in float32, integers exactly in int32.
+    A loop that moves neither factor repeats a sum (counted as rows) or a product (reduced).
     """
-    by = roles(loops)
-    result = F32 if is_float(a.dtype) else np.dtype(np.int32)
-    outer = (*by.batch, *by.m, *by.n)
-    shape, strides = [l.extent for l in outer], [l.acc for l in outer]
-    total = _sums(m, scratchpad, cores, a, b, by).reshape(cores, *shape)
-    if accumulate:
-        total = m.read(scratchpad, acc, result, shape, strides, cores) + total.astype(
-            result, copy=False
-        )
-    m.write(scratchpad, acc, result, shape, strides, cores)[...] = total
-
-
-def _sums(m: Machine, scratchpad: str, cores: int, a: Factor, b: Factor, by: Roles) -> Array:
-    """The sums as (cores, batch, m, n)."""
-    left = _elements(m, scratchpad, cores, a, [(l.extent, l.a) for l in (*by.batch, *by.m, *by.k)])
-    right = _elements(m, scratchpad, cores, b, [(l.extent, l.b) for l in (*by.batch, *by.k, *by.n)])
-    batch, rows, columns, terms = (
-        prod(l.extent for l in part) for part in (by.batch, by.m, by.n, by.k)
+    live = [loop for loop in loops if loop.extent > 1]
+    k = tuple(loop for loop in live if loop.acc == 0)
+    rest = [loop for loop in live if loop.acc != 0]
+    return Roles(
+        batch=tuple(loop for loop in rest if loop.a != 0 and loop.b != 0),
+        m=tuple(loop for loop in rest if loop.b == 0),
+        n=tuple(loop for loop in rest if loop.a == 0 and loop.b != 0),
+        k=k,
     )
-    if (rows == 1 or columns == 1) and terms <= FEW_TERMS and batch > 1:
+
+
+def contract(m: Machine, scratchpad: str, cores: int, work: Contraction) -> None:
+    """acc[...] (+)= sum over the reduced loops of a[...] * b[...], in each of the first cores.
+
+    Floats sum in float32. Integers sum in int32 and wrap around, as an accumulator of 32 bits does.
+    """
+    by = roles(work.loops)
+    result = F32 if is_float(work.a.dtype) else I32
+    outer = (*by.batch, *by.m, *by.n)
+    shape, strides = [loop.extent for loop in outer], [loop.acc for loop in outer]
+    with np.errstate(all="ignore"):
+        total = _sums(m, scratchpad, cores, work).reshape(cores, *shape).astype(result, copy=False)
+        if work.accumulate:
+            total = m.read(scratchpad, work.acc, result, shape, strides, cores=cores) + total
+    m.write(scratchpad, work.acc, result, shape, strides, cores=cores)[...] = total
+
+
+def exact_terms(a: np.dtype[Any], b: np.dtype[Any], working: np.dtype[Any]) -> int:
+    """How many products of two integer types a float type sums exactly, in any order."""
+    largest = prod(max(map(abs, integer_range(dtype))) for dtype in (a, b))
+    return int(2 ** (np.finfo(working).nmant + 1)) // largest
+
+
+def _sums(m: Machine, scratchpad: str, cores: int, work: Contraction) -> Array:
+    """The sums as (cores, batch, m, n)."""
+    by = roles(work.loops)
+    x = [(loop.extent, loop.a) for loop in (*by.batch, *by.m, *by.k)]
+    y = [(loop.extent, loop.b) for loop in (*by.batch, *by.k, *by.n)]
+    working = _working(work)
+    left = _Elements(m, scratchpad, cores, working).of(work.a, x)
+    right = _Elements(m, scratchpad, cores, working).of(work.b, y)
+    batch, rows, columns, terms = (
+        prod(loop.extent for loop in part) for part in (by.batch, by.m, by.n, by.k)
+    )
+    few = FEW_TERMS if is_float(working) else 0
+    if (rows == 1 or columns == 1) and terms <= few and batch > 1:
         return _few_terms(left, right, by)
     left = left.reshape(cores * batch, rows, terms)
     right = right.reshape(cores * batch, terms, columns)
-    if is_float(a.dtype):
-        return np.matmul(left, right)
-    return _exact(left, right)
+    if is_float(work.a.dtype) or working == I64:
+        return np.asarray(np.matmul(left, right))
+    return _exact(left, right, exact_terms(work.a.dtype, work.b.dtype, working))
 
 
-def _exact(left: Array, right: Array) -> Array:
-    """An integer product through float BLAS, in slices short enough that every sum is exact."""
+def _working(work: Contraction) -> np.dtype[Any]:
+    """The type to multiply in: one that BLAS has and that is exact for enough integer products."""
+    a, b = work.a.dtype, work.b.dtype
+    if is_float(a):
+        return F32
+    return next((w for w in (F32, F64) if exact_terms(a, b, w) >= FEW_TERMS), I64)
+
+
+def _exact(left: Array, right: Array, most: int) -> Array:
+    """An integer product through float BLAS, in slices of `most` terms, whose sums are exact."""
     total = np.zeros((*left.shape[:2], right.shape[2]), np.int64)
-    for start in range(0, left.shape[2], EXACT_TERMS):
-        part = slice(start, start + EXACT_TERMS)
+    for start in range(0, left.shape[2], most):
+        part = slice(start, start + most)
         total += np.matmul(left[:, :, part], right[:, part]).astype(np.int64)
-    return total.astype(np.int32)
+    return total
 
 
 def _few_terms(left: Array, right: Array, by: Roles) -> Array:
     """The sums of a depthwise kernel: one multiply-add pass over all outputs for each term."""
-    nb, nm, nn, nk = len(by.batch), len(by.m), len(by.n), len(by.k)
+    nb, nm, nn = len(by.batch), len(by.m), len(by.n)
     total: Array | None = None
-    for term in np.ndindex(*(l.extent for l in by.k)):
+    for term in np.ndindex(*(loop.extent for loop in by.k)):  # one empty term when nothing reduces
         x = left[(slice(None),) * (1 + nb + nm) + term]
         y = right[(slice(None),) * (1 + nb) + term]
         x = x.reshape(*x.shape, *(1,) * nn)
         y = y.reshape(*y.shape[: 1 + nb], *(1,) * nm, *y.shape[1 + nb :])
         total = x * y if total is None else total + x * y
-    assert total is not None or nk == 0
-    return total if total is not None else left * right
+    return np.asarray(total)
 
 
-def _elements(
-    m: Machine, scratchpad: str, cores: int, factor: Factor, axes: Sequence[tuple[int, int]]
-) -> Array:
-    """A factor's elements in the type that they multiply in: a view of a converted copy.
+@dataclass(frozen=True)
+class _Elements:
+    """Reads factors in the type that they multiply in."""
 
-    Windows overlap (one input feeds many outputs), so the bytes that they span are converted once when
-    that is less work than converting every use.
-    """
-    shape, strides = [n for n, _ in axes], [s for _, s in axes]
-    view = m.read(scratchpad, factor.address, factor.dtype, shape, strides, cores)
-    working = F32 if is_float(factor.dtype) or factor.dtype.itemsize == 1 else np.dtype(np.float64)
-    size = factor.dtype.itemsize
-    span = 1 + sum((n - 1) * s for n, s in axes) // size
-    aligned = all(s >= 0 and s % size == 0 for s in strides)
-    if not aligned or span >= prod(shape):
-        return view.astype(working)
-    raw = m.read_span(scratchpad, factor.address, factor.dtype, span, cores).astype(working)
-    scaled = tuple(s // size * working.itemsize for s in strides)
-    return np.lib.stride_tricks.as_strided(raw, (cores, *shape), (raw.strides[0], *scaled))
+    m: Machine
+    scratchpad: str
+    cores: int
+    working: np.dtype[Any]
+
+    def of(self, factor: Factor, axes: Sequence[tuple[int, int]]) -> Array:
+        """A factor's elements: a view of a converted copy.
+
+        Windows overlap (one input feeds many outputs), so the bytes that they span are converted
+        once when that is less work than converting every use.
+        """
+        shape, strides = [n for n, _ in axes], [s for _, s in axes]
+        view = self.m.read(
+            self.scratchpad, factor.address, factor.dtype, shape, strides, cores=self.cores
+        )
+        size = factor.dtype.itemsize
+        span = 1 + sum((n - 1) * s for n, s in axes) // size
+        whole = all(s >= 0 and s % size == 0 for s in strides)
+        if not whole or span >= prod(shape):
+            return view.astype(self.working)
+        raw = self.m.read_span(
+            self.scratchpad, factor.address, factor.dtype, span, self.cores
+        ).astype(self.working)
+        scaled = tuple(s // size * self.working.itemsize for s in strides)
+        return np.lib.stride_tricks.as_strided(raw, (self.cores, *shape), (raw.strides[0], *scaled))

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from kcompiler.graph.node import Array
-from kcompiler.graph.types import compute_dtype, parse_dtype
+from kcompiler.graph.types import F64, I64, compute_dtype, is_float, parse_dtype
 from kcompiler.machine.simulator.memories import Machine
-from kcompiler.scalar import FUNCTIONS, convert
+from kcompiler.scalar import apply, convert
 
 REDUCE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
 class Micro(Protocol):
-    """One step: `function` of earlier steps `args`; `load` takes a read, `const` takes `immediate`."""
+    """One step: `function` of earlier steps `args`; `load` takes a read, `const` an immediate."""
 
     @property
     def function(self) -> str: ...
@@ -76,12 +76,11 @@ def vector_nest(m: Machine, scratchpad: str, cores: int, work: VectorWork) -> No
         outer = [v.reshape(v.shape[: 1 + kept]) if _constant_over(v, kept) else v for v in values]
         value = run_micro(work.result, outer, value)
     shape, strides = extents[:kept], [loop.out for loop in work.loops[:kept]]
+    out = (scratchpad, work.out.address, work.out.dtype, shape, strides)
     if work.accumulate:
-        value = REDUCE[work.combine](
-            m.read(scratchpad, work.out.address, work.out.dtype, shape, strides, cores), value
-        )
-    value = convert(np.asarray(value), work.out.dtype)
-    m.write(scratchpad, work.out.address, work.out.dtype, shape, strides, cores)[...] = value
+        with np.errstate(all="ignore"):
+            value = REDUCE[work.combine](m.read(*out, cores=cores), value)
+    m.write(*out, cores=cores)[...] = convert(np.asarray(value), work.out.dtype)
 
 
 def run_micro(steps: Sequence[Micro], reads: Sequence[Array], acc: Array | None) -> Array:
@@ -89,30 +88,29 @@ def run_micro(steps: Sequence[Micro], reads: Sequence[Array], acc: Array | None)
     values: list[Array] = []
     for step in steps:
         dtype = parse_dtype(step.dtype)
-        if step.function == "load":
-            values.append(reads[step.args[0]])
-        elif step.function == "const":
-            values.append(immediate_value(step.immediate, dtype))
-        elif step.function == "acc":
-            assert acc is not None
-            values.append(acc)
-        elif step.function == "cast":
-            values.append(convert(values[step.args[0]], dtype))
-        else:
-            values.append(FUNCTIONS[step.function].compute(*(values[a] for a in step.args)))
+        match step.function:
+            case "load":
+                value = reads[step.args[0]]
+            case "const":
+                value = immediate_value(step.immediate, dtype)
+            case "acc" if acc is not None:
+                value = acc
+            case name:
+                value = apply(name, dtype, *(values[a] for a in step.args))
+        values.append(convert(value, dtype))
     return values[-1]
 
 
-def immediate_bits(value: float | int | bool, dtype: np.dtype[Any]) -> int:
-    """A literal as the 64 bits that an instruction carries: float64 for floats, two's complement for the rest."""
-    kind = np.float64 if dtype.kind == "f" else np.int64
-    return int(np.array(value, kind).view(np.uint64))
+def immediate_bits(value: float, dtype: np.dtype[Any]) -> int:
+    """A literal as the 64 bits of an instruction: a float64, or an integer in two's complement."""
+    if is_float(dtype):
+        return int(np.array(value, np.float64).view(np.uint64))
+    return int(value) & ((1 << 64) - 1)
 
 
 def immediate_value(bits: int, dtype: np.dtype[Any]) -> Array:
     """The inverse of `immediate_bits`, as a rank-0 array."""
-    kind = np.float64 if dtype.kind == "f" else np.int64
-    return np.array(bits, np.uint64).view(kind).astype(dtype)
+    return convert(np.array(bits, np.uint64).view(F64 if is_float(dtype) else I64), dtype)
 
 
 def _operand(m: Machine, scratchpad: str, cores: int, work: VectorWork, read: int) -> Array:
@@ -120,7 +118,7 @@ def _operand(m: Machine, scratchpad: str, cores: int, work: VectorWork, read: in
     place = work.reads[read]
     strides = [loop.reads[read] for loop in work.loops]
     shape = [loop.extent if s else 1 for loop, s in zip(work.loops, strides, strict=True)]
-    view = m.read(scratchpad, place.address, place.dtype, shape, strides, cores)
+    view = m.read(scratchpad, place.address, place.dtype, shape, strides, cores=cores)
     return view.astype(compute_dtype(place.dtype))
 
 

@@ -16,7 +16,7 @@ from kcompiler.machine.target import Target
 
 
 class SimulationError(Exception):
-    """A program did what the machine does not allow: which instruction, of which ONNX nodes, and why."""
+    """A program did what the machine does not allow: the instruction, its ONNX nodes, and why."""
 
 
 @dataclass
@@ -77,7 +77,8 @@ class Simulation:
         except MachineFault as fault:
             where = ", ".join(kernel.origins) or kernel.name
             raise SimulationError(
-                f"instruction {index} ({instruction.mnemonic}) of kernel {kernel.name} ({where}) {fault}"
+                f"instruction {index} ({instruction.mnemonic}) "
+                f"of kernel {kernel.name} ({where}) {fault}"
             ) from None
 
 

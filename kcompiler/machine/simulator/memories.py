@@ -1,4 +1,4 @@
-"""Simulated memories: bytes, views of them over all cores at once, and what may go wrong with an address."""
+"""Simulated memories: bytes, views of them over all cores, what may go wrong with an address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kcompiler.machine.chip import Chip, Memory
 
 
 class MachineFault(Exception):
-    """An instruction did what hardware would not survive; the machine adds which one and the ONNX node."""
+    """An instruction did what hardware would not survive; the machine adds which one it was."""
 
 
 @dataclass
@@ -37,8 +37,13 @@ class Store:
     ) -> Array:
         """Elements at `address + sum(stride * index)` for the first `cores` cores: (cores, *shape).
 
-        Strides are in bytes. A view that leaves the memory is a fault.
+        Strides are in bytes, and no address need be a multiple of the element's size. A view that
+        leaves the memory is a fault, as is a core that the chip does not have.
         """
+        if self.memory.per_core and cores > len(self.data):
+            raise MachineFault(f"works on {cores} cores of {len(self.data)}")
+        if 0 in shape:
+            return np.empty((cores, *shape), dtype)
         self._check_bounds(address, dtype.itemsize, shape, strides)
         row = self.data.strides[0] if self.memory.per_core else 0
         return np.ndarray(
@@ -49,10 +54,9 @@ class Store:
         self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int], cores: int
     ) -> None:
         """A read of bytes that nothing wrote is a fault (when the shadow is kept)."""
-        if (
-            self.written is not None
-            and not self._shadow(address, itemsize, shape, strides, cores).all()
-        ):
+        if self.written is None or 0 in shape:
+            return
+        if not _shadow(self, self.written, (address, itemsize, shape, strides), cores).all():
             raise MachineFault(
                 f"reads {self.memory.name} bytes near {address:#x} that nothing has written"
             )
@@ -61,21 +65,8 @@ class Store:
         self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int], cores: int
     ) -> None:
         """Remember that these elements hold data."""
-        if self.written is not None:
-            self._shadow(address, itemsize, shape, strides, cores)[...] = True
-
-    def _shadow(
-        self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int], cores: int
-    ) -> Array:
-        assert self.written is not None
-        row = self.written.strides[0] if self.memory.per_core else 0
-        return np.ndarray(
-            (cores, *shape, itemsize),
-            np.bool_,
-            buffer=self.written,
-            offset=address,
-            strides=(row, *strides, 1),
-        )
+        if self.written is not None and 0 not in shape:
+            _shadow(self, self.written, (address, itemsize, shape, strides), cores)[...] = True
 
     def _check_bounds(
         self, address: int, itemsize: int, shape: Sequence[int], strides: Sequence[int]
@@ -85,8 +76,26 @@ class Store:
         high = address + sum(max(r, 0) for r in reach) + itemsize
         if low < 0 or high > self.data.shape[1]:
             raise MachineFault(
-                f"touches {self.memory.name} bytes [{low:#x}, {high:#x}), outside its {self.data.shape[1]:#x} bytes in use"
+                f"touches {self.memory.name} bytes [{low:#x}, {high:#x}), "
+                f"outside its {self.data.shape[1]:#x} bytes in use"
             )
+
+
+Elements = tuple[int, int, Sequence[int], Sequence[int]]
+"""(address, bytes of an element, shape, strides in bytes)."""
+
+
+def _shadow(store: Store, written: Array, elements: Elements, cores: int) -> Array:
+    """The flags of every byte of some elements: (cores, *shape, bytes of an element)."""
+    address, itemsize, shape, strides = elements
+    row = written.strides[0] if store.memory.per_core else 0
+    return np.ndarray(
+        (cores, *shape, itemsize),
+        np.bool_,
+        buffer=written,
+        offset=address,
+        strides=(row, *strides, 1),
+    )
 
 
 @dataclass
@@ -126,6 +135,7 @@ class Machine:
         dtype: np.dtype[Any],
         shape: Sequence[int],
         strides: Sequence[int],
+        *,
         cores: int = 1,
     ) -> Array:
         """A view to read from: (cores, *shape)."""
@@ -141,6 +151,7 @@ class Machine:
         dtype: np.dtype[Any],
         shape: Sequence[int],
         strides: Sequence[int],
+        *,
         cores: int = 1,
     ) -> Array:
         """A view to assign to: (cores, *shape); the elements count as written."""
@@ -152,5 +163,5 @@ class Machine:
     def read_span(
         self, memory: str, address: int, dtype: np.dtype[Any], count: int, cores: int
     ) -> Array:
-        """`count` neighbouring elements of each core, gaps between the ones in use included: (cores, count)."""
+        """`count` neighbouring elements of each core, gaps between those in use included."""
         return self.stores[memory].view(address, dtype, (count,), (dtype.itemsize,), cores)
