@@ -51,8 +51,8 @@ def arguments(model: Model, path: Path, target: str) -> Iterator[list[str]]:
         yield command
 
 
-def compiled(model: Model, path: Path, target: str) -> dict[str, Any]:
-    """The JSON object that `kcompile` prints for a model, with its layers where they are wanted."""
+def compiled(model: Model, path: Path, target: str, *, explain: bool = True) -> dict[str, Any]:
+    """The JSON object that `kcompile` prints for a model, with its layers where they `explain`."""
     with arguments(model, path, target) as command:
         done = _run(command)
         if not done.stdout.strip():
@@ -61,7 +61,7 @@ def compiled(model: Model, path: Path, target: str) -> dict[str, Any]:
         if not result["verify"]["ok"]:
             result["failure"] = done.stderr.strip()[-2000:]
         worst = least_sqnr(result)
-        if worst is not None and worst < ENOUGH_DB:
+        if explain and worst is not None and worst < ENOUGH_DB:
             again = _run([*command, "--layers"]).stdout
             result["layers"] = json.loads(again)["layers"] if again.strip() else []
     return result

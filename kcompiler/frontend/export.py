@@ -134,7 +134,21 @@ class _Exporter:
             helper.make_node("Identity", [found.get(source, source)], [name])
             for source, name in copies
         ]
-        return [*self.net.nodes, *identities]
+        return _distinct([*self.net.nodes, *identities])
+
+
+def _distinct(nodes: list[NodeProto]) -> list[NodeProto]:
+    """The nodes, with a number after a name that an earlier one has: onnxruntime wants it so."""
+    taken: dict[str, int] = {node.name: 1 for node in nodes}
+    seen = set()
+    for node in nodes:
+        name = node.name
+        while node.name in seen:
+            taken[name] += 1
+            node.name = f"{name}.{taken[name]}"
+        if node.name:
+            seen.add(node.name)
+    return nodes
 
 
 def _all(graph: Graph) -> Iterator[Op]:

@@ -34,7 +34,9 @@ def cases() -> Iterator[Any]:
         found = collect_testcases(None)
     for case in found:
         for inputs, outputs in case.data_sets or ():
-            if all(getattr(x, "dtype", object) != object for x in (*inputs, *outputs)):
+            if all(
+                getattr(getattr(x, "dtype", None), "kind", "O") != "O" for x in (*inputs, *outputs)
+            ):
                 yield case, inputs, outputs
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 import kcompiler
 from kcompiler.compilation import Compilation, HostSegment
 from kcompiler.graph.node import Array
+from kcompiler.runtime import HostModel
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 X = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
@@ -38,16 +39,17 @@ def model(
     opset: int = 17,
     domains: Sequence[tuple[str, int]] = (("com.microsoft", 1), ("ai.onnx.ml", 3)),
     functions: Sequence[Any] = (),
+    types: Sequence[Any] = (),
     **weights: Array,
 ) -> bytes:
-    """A serialized model whose inputs are like `feeds`; W and V are weights."""
+    """A serialized model whose inputs are like `feeds`; W and V are weights, `types` is declared."""
     infos = [
         value(n, helper.np_dtype_to_tensor_dtype(v.dtype), *v.shape) for n, v in feeds.items()
     ]
     results = [helper.make_empty_tensor_value_info(name) for name in outputs.split()]
     tensors = {"w": W, "v": V, **weights}
     initializers = [numpy_helper.from_array(v, k) for k, v in tensors.items()]
-    graph = helper.make_graph(nodes, "test", infos, results, initializers)
+    graph = helper.make_graph(nodes, "test", infos, results, initializers, value_info=types)
     imports = [helper.make_opsetid(d, n) for d, n in (("", opset), *domains)]
     made = helper.make_model(graph, opset_imports=imports, ir_version=8, functions=functions)
     data: bytes = made.SerializeToString(deterministic=True)
@@ -82,3 +84,197 @@ def operators(compilation: Compilation) -> list[tuple[str, str]]:
     found = [o for s in compilation.segments if isinstance(s, HostSegment) for o in s.operators]
     assert all(why for _, _, why in found)
     return [(name, kind) for name, kind, _ in found]
+
+
+PRECISIONS = pytest.mark.parametrize("precision", ["f16", "f32", "bf16"])
+TOLERANCE = {"f16": 0.02, "f32": 1e-5, "bf16": 0.1}
+
+
+@PRECISIONS
+def test_what_the_target_refuses_runs_on_the_host(precision: str) -> None:
+    nodes = [
+        node("MatMul", "x w", "h"),
+        node("TopK", "h k", "t i", axis=1),
+        node("MatMul", "t u", "y"),
+    ]
+    data = model(nodes, {"x": X}, "y i", k=np.array([3]), u=W[:3])
+    found = agree(data, {"x": X}, "nhn", precision, TOLERANCE[precision])
+    assert operators(found) == [("t", "TopK")]
+    (host,) = (s for s in found.segments if isinstance(s, HostSegment))
+    assert HostModel(host.model).engine == "onnxruntime"
+
+
+@PRECISIONS
+def test_places_alternate(precision: str) -> None:
+    nodes = [
+        node("MatMul", "x w", "h"),
+        node("CumSum", "h a", "c"),
+        node("MatMul", "c v", "g"),
+        node("CumSum", "g a", "d"),
+        node("MatMul", "d w", "y"),
+    ]
+    data = model(nodes, {"x": X}, a=np.array(1))
+    found = agree(data, {"x": X}, "nhnhn", precision, TOLERANCE[precision])
+    assert operators(found) == [("c", "CumSum"), ("d", "CumSum")]
+
+
+def test_independent_parts_share_a_segment() -> None:
+    nodes = [
+        node("MatMul", "x w", "h"),
+        node("CumSum", "h a", "c"),
+        node("MatMul", "x v", "g"),
+        node("TopK", "g k", "t i", axis=1),
+        node("MatMul", "c w", "p"),
+        node("MatMul", "t v", "q"),
+        node("Add", "p q", "y"),
+    ]
+    data = model(nodes, {"x": X}, a=np.array(1), k=np.array([8]))
+    found = agree(data, {"x": X}, "nhn")
+    assert sorted(operators(found)) == [("c", "CumSum"), ("t", "TopK")]
+
+
+def test_a_model_that_begins_and_ends_on_the_host() -> None:
+    nodes = [
+        node("CumSum", "x a", "c"),
+        node("MatMul", "c w", "h"),
+        node("Relu", "h", "r"),
+        node("TopK", "r k", "y i", axis=0),
+    ]
+    agree(model(nodes, {"x": X}, a=np.array(1), k=np.array([2])), {"x": X}, "hnh")
+
+
+def body(nodes: Sequence[NodeProto], inputs: Sequence[Any], outputs: Sequence[Any]) -> GraphProto:
+    return helper.make_graph(nodes, "body", inputs, outputs)
+
+
+def looped(*steps: NodeProto, opset: int, **more: Any) -> tuple[bytes, dict[str, Array]]:
+    """A Loop of as many rounds as an input says; `steps` make "s2" of the state "s"."""
+    turn = body(
+        [node("Identity", "go", "go2"), *steps],
+        [value("i", INT64), value("go", BOOL), value("s", FLOAT, 6, 8)],
+        [value("go2", BOOL), value("s2", FLOAT, 6, 8)],
+    )
+    feeds = {"x": X, "n": np.array(3)}
+    nodes = [
+        node("MatMul", "x w", "h"),
+        helper.make_node("Loop", ["n", "", "h"], ["l"], name="l", body=turn),
+        node("MatMul", "l w", "y"),
+    ]
+    return model(nodes, feeds, opset=opset, types=[value("l", FLOAT, 6, 8)], **more), feeds
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17])
+def test_a_loop_whose_operators_are_older_than_ours(opset: int) -> None:
+    """ReduceMean has its axes as an operand from opset 18 on, Unsqueeze from 13 on."""
+    unsqueeze = (
+        node("Unsqueeze", "s", "e", axes=[0]) if opset < 13 else node("Unsqueeze", "s zero", "e")
+    )
+    steps = [
+        unsqueeze,
+        node("ReduceMean", "e", "m", axes=[0], keepdims=0),
+        node("MatMul", "m v", "mm"),
+        node("Tanh", "mm", "s2"),
+    ]
+    data, feeds = looped(*steps, opset=opset, zero=np.array([0]))
+    assert operators(agree(data, feeds, "nhn")) == [("l", "Loop")]
+
+
+@pytest.mark.parametrize("opset", [19, 21, 23])
+def test_a_loop_whose_operators_are_newer_than_ours(opset: int) -> None:
+    steps = [node("Unsqueeze", "s zero", "e"), node("ReduceMean", "e zero", "s2", keepdims=0)]
+    data, feeds = looped(*steps, opset=opset, zero=np.array([0]))
+    agree(data, feeds, "nhn")
+
+
+def test_functions_of_the_model_inside_a_loop() -> None:
+    steps = [node("ReduceMean", "a", "m", axes=[1], keepdims=1), node("Sub", "a m", "b")]
+    opsets = [helper.make_opsetid("", 17)]
+    function = helper.make_function("mine", "Centred", ["a"], ["b"], steps, opsets)
+    call = node("Centred", "s", "s2", domain="mine")
+    data, feeds = looped(call, opset=17, domains=[("mine", 1)], functions=[function])
+    agree(data, feeds, "nhn")
+
+
+def test_a_branch_that_needs_the_host() -> None:
+    branches = {
+        "then_branch": body([node("Det", "h", "t")], [], [value("t", FLOAT)]),
+        "else_branch": body([node("ReduceMax", "h", "e", keepdims=0)], [], [value("e", FLOAT)]),
+    }
+    nodes = [
+        node("MatMul", "x w", "h"),
+        node("ReduceSum", "h", "r", keepdims=0),
+        node("Greater", "r zero", "c"),
+        node("If", "c", "d", **branches),
+        node("Mul", "d h", "y"),
+    ]
+    data = model(nodes, {"x": W}, zero=np.array(0, np.float32))
+    for x in (W, -W):
+        assert operators(agree(data, {"x": x}, "nhn")) == [("d", "If")]
+
+
+def test_text_on_the_way() -> None:
+    nodes = [
+        node("MatMul", "x w", "h"),
+        node("Round", "h", "r"),
+        node("Cast", "r", "s", to=TensorProto.STRING),
+        node("Cast", "s", "b", to=FLOAT),
+        node("MatMul", "b v", "y"),
+    ]
+    found = agree(model(nodes, {"x": X}), {"x": X}, "nhn")
+    assert operators(found) == [("s", "Cast"), ("b", "Cast")]
+
+
+def test_a_sequence_on_the_way() -> None:
+    nodes = [
+        node("MatMul", "x w", "h"),
+        node("SplitToSequence", "h k", "s", axis=0),
+        node("ConcatFromSequence", "s", "c", axis=1),
+        node("Relu", "c", "y"),
+    ]
+    types = [value("c", FLOAT, 2, 24)]
+    agree(model(nodes, {"x": X}, k=np.array([2, 2, 2]), types=types), {"x": X}, "nhn")
+
+
+def test_a_shape_on_the_way_that_depends_on_data() -> None:
+    nodes = [
+        node("MatMul", "x w", "h"),
+        node("Relu", "h", "r"),
+        node("NonZero", "r", "nz"),
+        node("Shape", "nz", "sh"),
+        node("Gather", "sh one", "count", axis=0),
+        node("Cast", "count", "cf", to=FLOAT),
+        node("Div", "h cf", "y"),
+    ]
+    found = agree(model(nodes, {"x": X}, one=np.array(1)), {"x": X}, "nhn")
+    assert operators(found) == [("nz", "NonZero"), ("sh", "Shape")]
+
+
+@pytest.mark.parametrize(
+    ("domain", "op_type"), [("com.microsoft", "Inverse"), ("ai.onnx.ml", "Binarizer")]
+)
+def test_operators_of_other_domains(domain: str, op_type: str) -> None:
+    nodes = [
+        node("MatMul", "x w", "h"),
+        node(op_type, "h", "b", domain=domain),
+        node("MatMul", "b v", "y"),
+    ]
+    x = np.eye(8, dtype=np.float32)
+    data = model(nodes, {"x": x}, w=W + x)
+    assert operators(agree(data, {"x": x}, "nhn")) == [("b", op_type)]
+
+
+def test_tensors_without_elements() -> None:
+    nodes = [node("MatMul", "x w", "h"), node("Relu", "h", "y")]
+    agree(model(nodes, {"x": X[:0]}), {"x": X[:0]}, "h")
+
+
+def test_an_input_that_is_an_output() -> None:
+    nodes = [node("MatMul", "x w", "y"), node("Identity", "x", "z")]
+    agree(model(nodes, {"x": X}, "y z"), {"x": X}, "nh")
+
+
+def test_the_same_model_gives_the_same_bytes() -> None:
+    nodes = [node("MatMul", "x w", "h"), node("CumSum", "h a", "y")]
+    data = model(nodes, {"x": X}, a=np.array(1))
+    first, second = (kcompiler.compile(data).to_bytes() for _ in range(2))
+    assert first == second
