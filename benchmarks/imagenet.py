@@ -70,9 +70,7 @@ def _sqnr(ours: Array, theirs: Array) -> float:
 def lines(answers: Sequence[Answer]) -> list[str]:
     """The table and its sum."""
     found = [f"{'photograph':24} {'label':>6} {'NPU':>6} {'onnxruntime':>12} {'SQNR dB':>8}"]
-    found += [
-        f"{a.name:24} {a.label:6} {a.ours:6} {a.theirs:12} {a.sqnr_db:8.1f}" for a in answers
-    ]
+    found += [f"{a.name:24} {a.label:6} {a.ours:6} {a.theirs:12} {a.sqnr_db:8.1f}" for a in answers]
     same, right = sum(a.same for a in answers), sum(a.ours == a.label for a in answers)
     total = len(answers)
     return [*found, f"{same} of {total} as onnxruntime answers, {right} of {total} as labelled"]

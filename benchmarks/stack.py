@@ -1,4 +1,4 @@
-"""A stack of equal transformer layers, with seeded weights: what compile time must not grow with."""
+"""A stack of equal transformer layers with seeded weights, to see how compile time grows."""
 
 from __future__ import annotations
 

@@ -108,7 +108,9 @@ def losses(layers: Sequence[dict[str, Any]]) -> list[str]:
     for i in chosen:
         x = layers[i]
         numbers = " ".join(f"{_db(x[key]):>9}" for key in ("operands_db", "own_db", "sqnr_db"))
-        lines.append(f"    {x['kernel']:8} {x['stored']:8} {numbers}  {', '.join(x['origins'])}")
+        nodes = ", ".join(x["origins"])
+        nodes = nodes if len(nodes) <= 64 else f"{nodes[:63]}…"
+        lines.append(f"    {x['kernel']:8} {x['stored']:8} {numbers}  {nodes}")
     return lines
 
 

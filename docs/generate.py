@@ -60,8 +60,9 @@ compute in float32 where their elements are narrower, and round once, to the typ
 _ONNX = f"""\
 ## Of ONNX
 
-These have an importer in `kcompiler/frontend/importers/`, from opset {schemas.OLDEST} on. An
-importer may refuse an option that the graph cannot express; then the node goes on as below.
+These have an importer in `kcompiler/frontend/importers/`, from opset {schemas.OLDEST} on;
+older models are converted first. An importer may refuse an option that the graph cannot express;
+then the node goes on as below.
 
 | topic | operators |
 | --- | --- |"""
@@ -72,8 +73,9 @@ is an operator that ONNX itself defines by other operators. A node whose operand
 computed while importing.
 
 What is left becomes a host operator that keeps its ONNX node. The model compiles all the same: the
-host runs that part on onnxruntime, and `kcompile explain` says which nodes these are, and why. An
-operator that ONNX does not know is an error."""
+host runs that part on onnxruntime, or on ONNX's reference where onnxruntime lacks the operator, and
+`kcompile explain` says which nodes these are, and why. An operator that ONNX does not know is an
+error. What runs where in ONNX's own suite: [onnx-suite.md](onnx-suite.md)."""
 
 
 def _topics() -> Iterator[tuple[str, list[str]]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment
-from kcompiler.errors import UsageError
+from kcompiler.errors import CapacityError, UsageError
 from kcompiler.registry import find_target, targets
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     import onnx
 
+    from kcompiler.buckets.bucket import Bucket, Padding
+    from kcompiler.buckets.session import BucketExecutor
+    from kcompiler.buckets.spec import Wish
     from kcompiler.build import Part
     from kcompiler.graph.node import Array
     from kcompiler.machine.simulator.time import Timing
@@ -78,18 +81,25 @@ class CompiledModel:
 
         return Running(self._executor).run(inputs)
 
+    @property
+    def last_padding(self) -> Padding | None:
+        """What the last `run` computed in vain; None before it, and for a model without buckets."""
+        return getattr(self._executor, "last_padding", None)
+
     def verify(self, inputs: Mapping[str, Array] | None = None) -> Verification:
         """Check the compiled model against the ONNX model, on these inputs or on random ones.
 
         The result says what differs first; nothing is raised for it. Raises `UsageError` for a
         model that was loaded from a package, which holds nothing to compare with.
         """
+        from kcompiler.buckets.check import verify_buckets
         from kcompiler.verify import verify
 
         if self._source is None:
             fix = "verify the model when you compile it"
             raise UsageError("a package holds no model to verify against", fix=fix)
-        self.verification = verify(self.compilation, self.target, self._source, inputs, self.parts)
+        check = verify if self.compilation.buckets is None else verify_buckets
+        self.verification = check(self.compilation, self.target, self._source, inputs, self.parts)
         return self.verification
 
     def layers(self, inputs: Mapping[str, Array] | None = None) -> tuple[LayerError, ...]:
@@ -137,33 +147,52 @@ class CompiledModel:
         return tuple(s for s in self.compilation.segments if isinstance(s, NpuSegment))
 
     @cached_property
-    def _executor(self) -> Executor:
-        from kcompiler.runtime import Executor
+    def buckets(self) -> tuple[tuple[Bucket, CompiledModel], ...]:
+        """Each bucket as a model of its own; none where all dimensions have one extent."""
+        found = self.compilation.buckets
+        members = found.members if found is not None else ()
+        return tuple((b, CompiledModel(b.compilation, self.target)) for b in members)
 
-        return Executor(self.compilation, self.target)
+    @cached_property
+    def _executor(self) -> Executor | BucketExecutor:
+        from kcompiler.runtime import executor_of
+
+        return executor_of(self.compilation, self.target)
 
 
 def compile(  # noqa: A001 - the verb of the library; nobody imports it bare
     model: str | os.PathLike[str] | bytes | onnx.ModelProto,
-    target: str = "rebel",
+    target: str | Target = "rebel",
     *,
     precision: str | None = None,
-    dims: Mapping[str, int] | None = None,
+    dims: Mapping[str, Wish] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, Array] | None = None,
+    strict: bool = False,
 ) -> CompiledModel:
-    """Compile an ONNX model (path, bytes or message) for a target.
+    """Compile an ONNX model (path, bytes or message) for a target, by name or as an object.
 
-    `precision` is one of the target's, by default its first; `dims` gives open dimensions an
-    extent, `shapes` fixes whole inputs. Raises `ModelError`, `UsageError`, `UnsupportedError` or
-    `CapacityError`.
+    `precision` is one of the target's, by default its first; `dims` gives open dimensions an extent
+    or buckets ("1..512:128"), `shapes` fixes whole inputs, `values` makes inputs constants (a mode,
+    the k of a TopK, a new shape), which the compiled model then no longer takes. With `strict`,
+    nothing but casts of inputs and outputs may run on the host. Raises `ModelError`, `UsageError`,
+    `UnsupportedError` or `CapacityError`.
     """
-    chosen = find_target(target)
-    from kcompiler.compiler import Options, compile_model
+    chosen = find_target(target) if isinstance(target, str) else target
+    from kcompiler.buckets.compile import compile_dims
+    from kcompiler.compiler import Options
+    from kcompiler.strict import refuse_host_work
 
     source: Any = model if isinstance(model, bytes) or _is_message(model) else Path(model)
     cpu, wall = time.process_time(), time.perf_counter()
     fixed = {name: tuple(shape) for name, shape in (shapes or {}).items()}
-    compilation = compile_model(source, chosen, Options(precision, dims or {}, fixed))
+    options = Options(precision, {}, fixed, values or {})
+    try:
+        compilation = compile_dims(source, chosen, options, dims or {})
+    except MemoryError as error:
+        raise _too_large(error) from None
+    if strict:
+        refuse_host_work(compilation)
     cost = CompileCost(time.process_time() - cpu, time.perf_counter() - wall, _peak_rss_mb())
     return CompiledModel(compilation, chosen, _oracle(source), cost)
 
@@ -175,6 +204,11 @@ def load(path: str | os.PathLike[str] | bytes) -> CompiledModel:
 
     opened = from_bytes(path) if isinstance(path, bytes) else read(path)
     return CompiledModel(*unpack(opened))
+
+
+def _too_large(error: MemoryError) -> CapacityError:
+    why = str(error) or "an allocation failed"
+    return CapacityError("this computer has too little memory to compile the model", why=why)
 
 
 def _is_message(model: object) -> bool:

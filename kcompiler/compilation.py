@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kcompiler.graph.node import Graph
-from kcompiler.graph.types import TensorType
+from kcompiler.graph.node import Array, Graph
+from kcompiler.graph.types import OpenType, TensorType
 from kcompiler.machine.program import Program
+
+if TYPE_CHECKING:
+    from kcompiler.buckets.bucket import Buckets
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,12 @@ class Compilation:
     model: str  # file name, without its folder
     target: str
     precision: str
-    inputs: tuple[tuple[str, TensorType], ...]
-    outputs: tuple[tuple[str, TensorType], ...]
+    inputs: tuple[tuple[str, TensorType | OpenType], ...]
+    outputs: tuple[tuple[str, TensorType | OpenType], ...]
     segments: tuple[Segment, ...]
     graph: Graph | None = None  # as imported, before any pass: the reference in float32
     notes: tuple[str, ...] = ()  # what was cast, padded, clamped: nothing is silent
     facts: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Array] = field(default_factory=dict)  # inputs of the model made constants
+    deciding: tuple[str, ...] = ()  # inputs that nodes wanted to know: shapes follow from them
+    buckets: Buckets | None = None  # programs for other extents; this one is the largest

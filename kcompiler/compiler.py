@@ -14,11 +14,12 @@ from typing import Any, TypeAlias
 from kcompiler.build import Tools, build_program
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment
 from kcompiler.errors import UsageError
-from kcompiler.frontend import load_model
-from kcompiler.graph.node import Graph
+from kcompiler.frontend import Imported, load_model
+from kcompiler.graph.node import Array, Graph
 from kcompiler.graph.types import is_float
 from kcompiler.machine.target import Target
 from kcompiler.passes.fuse import Fuse
+from kcompiler.passes.integer import Integer
 from kcompiler.passes.partition import Partition, Segment
 from kcompiler.passes.place import Place
 from kcompiler.passes.precision import Precision
@@ -38,6 +39,7 @@ class Options:
     precision: str | None = None  # None: the target's default
     dims: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    values: Mapping[str, Array] = field(default_factory=dict)  # inputs that become constants
     hook: Hook | None = None
 
 
@@ -46,6 +48,7 @@ def graph_pipeline(precision: str) -> tuple[Pass, ...]:
     return (
         Simplify(),
         Recognize(),
+        Integer(),
         Fuse(),
         Precision(float=precision),
     )
@@ -63,24 +66,40 @@ def tools_for(target: Target) -> Tools:
 def compile_model(source: Source, target: Target, options: Options | None = None) -> Compilation:
     """Compile an ONNX model (path, bytes or message) for a target; raises `KcompilerError`."""
     options = options or Options()
-    precision = chosen_precision(target, options.precision)
+    chosen_precision(target, options.precision)  # said before the model is read
+    return compile_imported(source, import_model(source, options), target, options)
+
+
+def import_model(source: Source, options: Options) -> Imported:
+    """The graph of a model."""
     model = Path(source) if isinstance(source, os.PathLike) else source
-    imported = load_model(model, dims=options.dims, shapes=options.shapes)
+    return load_model(model, dims=options.dims, shapes=options.shapes, values=options.values)
+
+
+def compile_imported(
+    source: Source, imported: Imported, target: Target, options: Options
+) -> Compilation:
+    """Compile the graph of a model, which may have been changed after the import."""
+    precision = chosen_precision(target, options.precision)
     kernels = run(graph_pipeline(precision), imported.graph, options.hook)
     tools = tools_for(target)
-    segments = tuple(
+    segments: list[NpuSegment | HostSegment] = [
         _segment(s, target, tools) for s in Partition(refusal=target.refusal).run(kernels)
-    )
+    ]
+    if imported.tail is not None:
+        segments.append(HostSegment(**vars(imported.tail)))
     graph = imported.graph
     return Compilation(
         model=_name_of(source, graph),
         target=target.name,
         precision=precision,
-        inputs=tuple((i.name, i.type) for i in graph.inputs),
-        outputs=tuple((name, value.type) for name, value in graph.outputs),
-        segments=segments,
+        inputs=imported.inputs,
+        outputs=imported.outputs,
+        segments=tuple(segments),
         graph=graph,
-        notes=tuple(_notes(graph, precision)),
+        notes=(*imported.warnings, *_notes(graph, precision)),
+        values=imported.values,
+        deciding=imported.deciding,
     )
 
 

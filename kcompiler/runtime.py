@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import ml_dtypes
 import numpy as np
 
+from kcompiler.buckets.bucket import shape_of
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment
 from kcompiler.errors import CapacityError, PackageError, UnsupportedError, UsageError
 from kcompiler.graph.node import Array
-from kcompiler.graph.types import TensorType, is_float
+from kcompiler.graph.types import OpenType, TensorType, is_float
+from kcompiler.host import ORT_TYPES, HostModel
 from kcompiler.machine.simulator.function import Simulation, SimulationError
 from kcompiler.machine.simulator.memories import MachineFault
 
 if TYPE_CHECKING:
     import os
 
-    import onnx
-
+    from kcompiler.buckets.bucket import Padding
+    from kcompiler.buckets.layout import Layout
+    from kcompiler.buckets.session import BucketExecutor
     from kcompiler.machine.program import KernelInfo
     from kcompiler.machine.target import Target
 
@@ -31,10 +32,13 @@ Watch: TypeAlias = Callable[[int, "Simulation", "KernelInfo"], None]
 
 @dataclass(frozen=True)
 class NodeArg:
-    """An input or output, as onnxruntime describes it: type is `tensor(float)` and the like."""
+    """An input or output, as onnxruntime describes it: type is `tensor(float)` and the like.
+
+    `shape` is None where only a run knows it.
+    """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...] | None
     type: str
 
 
@@ -49,18 +53,31 @@ class Session:
         from kcompiler.package import from_bytes, read
 
         opened = from_bytes(source) if isinstance(source, bytes) else read(source)
-        self._executor = Executor(*unpack(opened))
+        self._executor = executor_of(*unpack(opened))
         self._running = Running(self._executor)
 
+    @property
+    def last_padding(self) -> Padding | None:
+        """What the last run computed in vain; None before it, and for a model without buckets."""
+        return None if isinstance(self._executor, Executor) else self._executor.last_padding
+
     def get_inputs(self) -> list[NodeArg]:
-        """The inputs that `run` wants."""
-        return [_node_arg(*pair) for pair in self._executor.compilation.inputs]
+        """The inputs that `run` wants; a dimension with buckets is there by its name."""
+        made = self._executor.compilation
+        shapes = {} if made.buckets is None else dict(made.buckets.inputs)
+        return [
+            _node_arg(name, kind, shapes.get(name))
+            for name, kind in made.inputs
+            if not shapes or name in shapes
+        ]
 
     def get_outputs(self) -> list[NodeArg]:
         """The outputs that `run` gives."""
-        return [_node_arg(*pair) for pair in self._executor.compilation.outputs]
+        made = self._executor.compilation
+        shapes = {} if made.buckets is None else made.buckets.members[-1].outputs
+        return [_node_arg(name, kind, shapes.get(name)) for name, kind in made.outputs]
 
-    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[Array]:
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[Any]:
         """The named outputs, all of them for None, for inputs by name; raises `UsageError`."""
         names = [name for name, _ in self._executor.compilation.outputs]
         unknown = next((n for n in output_names or () if n not in names), None)
@@ -89,7 +106,7 @@ class Executor:
         feeds: Mapping[str, Any],
         before: Watch | None = None,
         after: Watch | None = None,
-    ) -> dict[str, Array]:
+    ) -> dict[str, Any]:
         """All outputs by name."""
         values = check_feeds(self.compilation.inputs, feeds)
         for index, segment in enumerate(self.compilation.segments):
@@ -99,9 +116,7 @@ class Executor:
                 values |= self._npu(index, segment, values, before, after)
         return {name: _output(name, kind, values) for name, kind in self.compilation.outputs}
 
-    def _host(
-        self, index: int, segment: HostSegment, values: Mapping[str, Array]
-    ) -> dict[str, Array]:
+    def _host(self, index: int, segment: HostSegment, values: Mapping[str, Any]) -> dict[str, Any]:
         if index not in self._hosts:
             self._hosts[index] = HostModel(segment.model)
         found = self._hosts[index].run(segment.outputs, {n: values[n] for n in segment.inputs})
@@ -111,7 +126,7 @@ class Executor:
         self,
         index: int,
         segment: NpuSegment,
-        values: Mapping[str, Array],
+        values: Mapping[str, Any],
         before: Watch | None,
         after: Watch | None,
     ) -> dict[str, Array]:
@@ -125,13 +140,22 @@ class Executor:
         return machine.run(inputs, _bound(before, index, machine), _bound(after, index, machine))
 
 
+def executor_of(compilation: Compilation, target: Target) -> Executor | BucketExecutor:
+    """What runs a compilation, with buckets or without."""
+    if compilation.buckets is None:
+        return Executor(compilation, target)
+    from kcompiler.buckets.session import BucketExecutor
+
+    return BucketExecutor(compilation, compilation.buckets, target)
+
+
 @dataclass(frozen=True)
 class Running:
     """An executor for users: what goes wrong inside the machine becomes an error with a cure."""
 
-    executor: Executor
+    executor: Executor | BucketExecutor
 
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """All outputs by name; raises `UsageError`, `PackageError`, `CapacityError`."""
         try:
             return self.executor.run(feeds)
@@ -144,9 +168,9 @@ class Running:
 
 
 def check_feeds(
-    inputs: Sequence[tuple[str, TensorType]], feeds: Mapping[str, Any]
-) -> dict[str, Array]:
-    """The feeds as arrays; raises `UsageError` unless they are just what the model takes."""
+    inputs: Sequence[tuple[str, TensorType | OpenType]], feeds: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The feeds, numbers as arrays; raises `UsageError` unless they are what the model takes."""
     names = [name for name, _ in inputs]
     wanted = ", ".join(f"{name}: {kind}" for name, kind in inputs) or "nothing"
     missing = [name for name in names if name not in feeds]
@@ -158,7 +182,9 @@ def check_feeds(
     return {name: _given(name, kind, feeds[name]) for name, kind in inputs}
 
 
-def _given(name: str, kind: TensorType, value: Any) -> Array:
+def _given(name: str, kind: TensorType | OpenType, value: Any) -> Any:
+    if isinstance(kind, OpenType):
+        return value
     array = np.asarray(value)
     if array.dtype.kind == "V" and array.dtype.itemsize == kind.dtype.itemsize:
         array = array.view(kind.dtype)  # what numpy's files make of bfloat16 and the like
@@ -188,8 +214,8 @@ def _fitting(name: str, kind: TensorType, value: Array) -> Array:
     return value
 
 
-def _output(name: str, kind: TensorType, values: Mapping[str, Array]) -> Array:
-    return _fitting(name, kind, values[name])
+def _output(name: str, kind: TensorType | OpenType, values: Mapping[str, Any]) -> Any:
+    return values[name] if isinstance(kind, OpenType) else _fitting(name, kind, values[name])
 
 
 def _bound(
@@ -212,150 +238,11 @@ def _no_memory(compilation: Compilation) -> CapacityError:
     )
 
 
-class HostModel:
-    """An ONNX model on onnxruntime, or on `onnx.reference` where onnxruntime has no kernel."""
-
-    def __init__(self, model: bytes | str) -> None:
-        self._model = model
-        if isinstance(model, bytes):
-            _refuse_external_data(model)
-        self._session: Any = None
-        self.refusal = ""  # why onnxruntime does not take the model
-        try:
-            self._session = _ort_session(model)
-        except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen kinds
-            self.refusal = _first_line(error)
-        self.engine = "onnxruntime" if self._session is not None else "onnx.reference"
-
-    def run(self, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """The named outputs; raises `UnsupportedError` when neither can compute them."""
-        try:
-            if self._session is not None:
-                found = _run_session(self._session, names, feeds)
-            else:
-                with np.errstate(all="ignore"):
-                    found = _reference_evaluator(self._model).run(list(names), dict(feeds))
-        except Exception as error:
-            what = f"{self.engine} cannot run the model"
-            raise UnsupportedError(what, why=self.refusal or _first_line(error)) from error
-        return [np.asarray(value) for value in found]
-
-    def run_all(self, operands: Sequence[Array]) -> list[Array]:
-        """All outputs, for all inputs in order."""
-        import onnx
-
-        model = onnx.load(self._model) if isinstance(self._model, str) else None
-        graph = (model or onnx.load_from_string(self._model)).graph
-        feeds = dict(zip((i.name for i in graph.input), operands, strict=True))
-        return self.run([o.name for o in graph.output], feeds)
-
-
-def _ort_session(model: bytes | str) -> Any:
-    """None where onnxruntime cannot be handed an input or output: it has less than a byte."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    kinds = {a.type for a in (*session.get_inputs(), *session.get_outputs())}
-    return session if kinds <= {*_ORT_TYPES.values(), *_BY_BITS} else None
-
-
-def _run_session(session: Any, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-    """What numpy has no name for, bfloat16 above all, goes in and out as bits."""
-    if {a.type for a in (*session.get_inputs(), *session.get_outputs())} <= set(
-        _ORT_TYPES.values()
-    ):
-        return list(session.run(list(names), dict(feeds)))
-    given = {name: _to_ort(value) for name, value in feeds.items()}
-    return [_from_ort(value) for value in session.run_with_ort_values(list(names), given)]
-
-
-def _to_ort(value: Array) -> Any:
-    import onnxruntime as ort
-    from onnx import helper
-
-    if value.dtype not in _BY_BITS.values():
-        return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value).reshape(value.shape))
-    bits = np.ascontiguousarray(value).view(f"u{value.itemsize}").reshape(value.shape)
-    kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, kind)
-
-
-def _from_ort(value: Any) -> Array:
-    import ctypes
-
-    dtype = _BY_BITS.get(value.data_type())
-    if dtype is None:
-        return np.asarray(value.numpy())
-    shape = tuple(value.shape())
-    data = ctypes.string_at(value.data_ptr(), math.prod(shape) * dtype.itemsize)
-    return np.frombuffer(data, dtype).reshape(shape)
-
-
-def _reference_evaluator(model: bytes | str) -> Any:
-    import onnx
-    from onnx.reference import ReferenceEvaluator
-
-    return ReferenceEvaluator(onnx.load_from_string(model) if isinstance(model, bytes) else model)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def _refuse_external_data(data: bytes) -> None:
-    """A host part comes from a package, which must not make us read other files."""
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except DecodeError:
-        raise PackageError("a host part of the package is not an ONNX model") from None
-    graphs = [model.graph]
-    nodes = [n for f in model.functions for n in f.node]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            nodes += graph.node
-            tensors = [
-                *graph.initializer,
-                *(t for s in graph.sparse_initializer for t in _parts(s)),
-            ]
-        else:
-            tensors = []
-            for attribute in nodes.pop().attribute:
-                tensors += [attribute.t, *attribute.tensors, *_parts(attribute.sparse_tensor)]
-                graphs += [attribute.g, *attribute.graphs]
-        if any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
-            raise PackageError(
-                "a host part of the package refers to another file",
-                why="a package is self-contained; this one was altered",
-            )
-
-
-def _parts(sparse: onnx.SparseTensorProto) -> Iterator[onnx.TensorProto]:
-    yield sparse.values
-    yield sparse.indices
-
-
-_ORT_TYPES = {
-    "float16": "tensor(float16)",
-    "float32": "tensor(float)",
-    "float64": "tensor(double)",
-    "bool": "tensor(bool)",
-    **{f"{s}int{b}": f"tensor({s}int{b})" for s in ("", "u") for b in (8, 16, 32, 64)},
-}
-
-# Types whose bits onnxruntime takes in an array of unsigned integers.
-_BY_BITS = {
-    f"tensor({name.replace('_', '')})": np.dtype(getattr(ml_dtypes, name))
-    for name in ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
-}
-
-
-def _node_arg(name: str, kind: TensorType) -> NodeArg:
+def _node_arg(
+    name: str, kind: TensorType | OpenType, axes: tuple[Layout, ...] | None = None
+) -> NodeArg:
+    if isinstance(kind, OpenType):
+        return NodeArg(name, None, kind.name)
     type_ = kind.dtype.name.replace("_", "") if is_float(kind.dtype) else kind.dtype.name
-    return NodeArg(name, kind.shape, _ORT_TYPES.get(kind.dtype.name, f"tensor({type_})"))
+    shape = kind.shape if axes is None else shape_of(axes)
+    return NodeArg(name, shape, ORT_TYPES.get(kind.dtype.name, f"tensor({type_})"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from kcompiler.compilation import NpuSegment
 from kcompiler.errors import PackageError
-from kcompiler.graph.types import TensorType, parse_dtype
+from kcompiler.graph.types import OpenType, TensorType, parse_dtype
 from kcompiler.machine.instruction import EncodingError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WHAT = "the package does not hold a program that can run"
 FIX = "compile the model again with this version of kcompiler"
+_Known: TypeAlias = TensorType | OpenType | None  # None: the host knows the type
 MAX_RANK = 64
 MAX_ELEMENTS = 1 << 40
 
@@ -54,6 +55,12 @@ class Check:
         """The length of a list."""
         return len(self.package.require(*at, kind=list))
 
+    def any_type(self, *at: str | int) -> TensorType | OpenType:
+        """The type of an input or output: the field `type` stands for what only the host holds."""
+        if "type" in self.package.require(*at, kind=dict):
+            return OpenType(self.text(*at, "type"))
+        return self.type(*at)
+
     def type(self, *at: str | int) -> TensorType:
         """The fields `dtype` and `shape` of an object."""
         name = self.text(*at, "dtype")
@@ -86,7 +93,7 @@ def check_code(program: Program, target: Target, where: str, origin: str) -> Non
 
 def check_dataflow(compilation: Compilation, origin: str) -> None:
     """Segments and outputs take what the caller or an earlier segment gives, in its type."""
-    known: dict[str, TensorType | None] = dict(compilation.inputs)  # None: the host knows the type
+    known: dict[str, _Known] = dict(compilation.inputs)
     for index, segment in enumerate(compilation.segments):
         for name, kind in _reads(segment):
             _check_read(f"segment {index}", name, kind, known, origin)
@@ -101,8 +108,8 @@ def check_dataflow(compilation: Compilation, origin: str) -> None:
 def _check_read(
     who: str,
     name: str,
-    kind: TensorType | None,
-    known: dict[str, TensorType | None],
+    kind: _Known,
+    known: dict[str, _Known],
     origin: str,
 ) -> None:
     if name not in known:
@@ -112,13 +119,13 @@ def _check_read(
         fail(origin, f"{who} needs {name!r:.60} as {kind}, but it is {found}")
 
 
-def _reads(segment: Segment) -> list[tuple[str, TensorType | None]]:
+def _reads(segment: Segment) -> list[tuple[str, _Known]]:
     if isinstance(segment, NpuSegment):
         return [(b.name, TensorType(b.dtype, b.shape)) for b in segment.program.inputs]
     return [(name, None) for name in segment.inputs]
 
 
-def _writes(segment: Segment) -> list[tuple[str, TensorType | None]]:
+def _writes(segment: Segment) -> list[tuple[str, _Known]]:
     if isinstance(segment, NpuSegment):
         return [(b.name, TensorType(b.dtype, b.shape)) for b in segment.program.outputs]
     return [(name, None) for name in segment.outputs]

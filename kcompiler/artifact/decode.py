@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kcompiler.artifact.bucketed import segments_of_buckets, unpacked_buckets
 from kcompiler.artifact.check import Check, check_code, check_dataflow, fail
 from kcompiler.artifact.encode import code_section, constant_section, host_section
 from kcompiler.artifact.identity import chip_digest, instruction_set_digest
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment, Segment
-from kcompiler.graph.types import BOOL, TensorType
+from kcompiler.graph.types import BOOL, OpenType, TensorType
 from kcompiler.machine.program import Binding, KernelInfo, Program
 from kcompiler.registry import find_target
 
@@ -41,8 +43,26 @@ def unpack(package: Package) -> tuple[Compilation, Target]:
         notes=tuple(check.texts("notes")),
         facts=package.require("facts", kind=dict),
     )
+    if package.manifest.get("buckets") is not None:
+        return _bucketed(check, compilation), target
     check_dataflow(compilation, package.origin)
     return compilation, target
+
+
+def _bucketed(check: Check, whole: Compilation) -> Compilation:
+    """The compilation of the largest bucket; all segments of the package are those of `whole`."""
+    members = [
+        replace(
+            whole,
+            inputs=_interface(check, "buckets", "members", i, "inputs"),
+            outputs=_interface(check, "buckets", "members", i, "outputs"),
+            segments=segments,
+        )
+        for i, segments in enumerate(segments_of_buckets(check, whole.segments))
+    ]
+    for member in members:
+        check_dataflow(member, check.origin)
+    return replace(members[-1], buckets=unpacked_buckets(check, members))
 
 
 def _precision(check: Check, target: Target) -> str:
@@ -65,12 +85,12 @@ def _check_identity(package: Package, target: Target) -> None:
         fail(package.origin, f"it was compiled for another {what} of the target {target.name!r}")
 
 
-def _interface(check: Check, key: str) -> tuple[tuple[str, TensorType], ...]:
-    count = check.length(key)
-    found = tuple((check.text(key, i, "name"), check.type(key, i)) for i in range(count))
+def _interface(check: Check, *at: str | int) -> tuple[tuple[str, TensorType | OpenType], ...]:
+    count = check.length(*at)
+    found = tuple((check.text(*at, i, "name"), check.any_type(*at, i)) for i in range(count))
     names = [name for name, _ in found]
     if len(set(names)) != len(names):
-        fail(check.origin, f"two of its {key} have the same name")
+        fail(check.origin, f"two of its {at[-1]} have the same name")
     return found
 
 
@@ -166,7 +186,7 @@ class _Npu:
         )
 
     def _constant(self, number: int, binding: Binding) -> Array:
-        name = constant_section(self.index, number)
+        name = constant_section(self.check.text(*self.at, "values", number))
         data = self.check.package.section(name)
         if len(data) != binding.nbytes:
             why = f"section {name} has {len(data)} bytes, its tensor {binding.nbytes}"

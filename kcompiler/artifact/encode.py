@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kcompiler import __version__
+from kcompiler.artifact.bucketed import packed_buckets
 from kcompiler.artifact.identity import chip_digest, chip_facts, instruction_set_digest
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment, Segment
-from kcompiler.graph.types import TensorType, dtype_name
+from kcompiler.graph.types import OpenType, TensorType, dtype_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from kcompiler.graph.node import Array
     from kcompiler.machine.chip import Chip
     from kcompiler.machine.program import Binding, KernelInfo
     from kcompiler.machine.target import Target
@@ -22,8 +25,10 @@ if TYPE_CHECKING:
 
 def pack(compilation: Compilation, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
     """(manifest, sections) for `kcompiler.package.write`; nothing large is copied."""
-    sections: dict[str, Any] = {}
-    segments = [_segment(i, s, sections) for i, s in enumerate(compilation.segments)]
+    writer = _Writer()
+    buckets = compilation.buckets
+    members = [b.compilation for b in buckets.members] if buckets else [compilation]
+    segments = [writer.segment(i, s) for i, s in enumerate(s for c in members for s in c.segments)]
     manifest = {
         "kcompiler": __version__,
         "model": compilation.model,
@@ -36,8 +41,9 @@ def pack(compilation: Compilation, target: Target) -> tuple[dict[str, Any], dict
         "chip": _chip(target.chip),
         "instruction_set": instruction_set_digest(target.isa),
         "segments": segments,
+        "buckets": None if buckets is None else packed_buckets(buckets),
     }
-    return manifest, sections
+    return manifest, writer.sections
 
 
 def code_section(segment: int) -> str:
@@ -45,9 +51,9 @@ def code_section(segment: int) -> str:
     return f"{segment}/code"
 
 
-def constant_section(segment: int, number: int) -> str:
-    """The name of the section of a program's constant."""
-    return f"{segment}/constant/{number:05d}"
+def constant_section(digest: str) -> str:
+    """The name of the section of a constant, from the SHA-256 of its bytes: equal ones share it."""
+    return f"constant/{digest}"
 
 
 def host_section(segment: int) -> str:
@@ -55,7 +61,9 @@ def host_section(segment: int) -> str:
     return f"{segment}/model"
 
 
-def _interface(name: str, type_: TensorType) -> dict[str, Any]:
+def _interface(name: str, type_: TensorType | OpenType) -> dict[str, Any]:
+    if isinstance(type_, OpenType):
+        return {"name": name, "type": type_.name}
     return {"name": name, "dtype": dtype_name(type_.dtype), "shape": list(type_.shape)}
 
 
@@ -68,37 +76,50 @@ def _chip(chip: Chip) -> dict[str, Any]:
     }
 
 
-def _segment(index: int, segment: Segment, sections: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(segment, HostSegment):
-        return _host(index, segment, sections)
-    return _npu(index, segment, sections)
+class _Writer:
+    """Segments one after the other, and the sections that they need."""
 
+    def __init__(self) -> None:
+        self.sections: dict[str, Any] = {}
+        self._digests: dict[int, tuple[Any, str]] = {}  # with the array, which keeps its id taken
 
-def _host(index: int, segment: HostSegment, sections: dict[str, Any]) -> dict[str, Any]:
-    sections[host_section(index)] = segment.model
-    return {
-        "kind": "host",
-        "inputs": list(segment.inputs),
-        "outputs": list(segment.outputs),
-        "operators": [list(operator) for operator in segment.operators],
-    }
+    def segment(self, index: int, segment: Segment) -> dict[str, Any]:
+        """The entry of a segment."""
+        if isinstance(segment, HostSegment):
+            return self._host(index, segment)
+        return self._npu(index, segment)
 
+    def _host(self, index: int, segment: HostSegment) -> dict[str, Any]:
+        self.sections[host_section(index)] = segment.model
+        return {
+            "kind": "host",
+            "inputs": list(segment.inputs),
+            "outputs": list(segment.outputs),
+            "operators": [list(operator) for operator in segment.operators],
+        }
 
-def _npu(index: int, segment: NpuSegment, sections: dict[str, Any]) -> dict[str, Any]:
-    program, tensors = segment.program, _Tensors()
-    sections[code_section(index)] = program.code
-    for number, binding in enumerate(program.constants):
-        value = np.ascontiguousarray(program.values[binding.name])
-        sections[constant_section(index, number)] = value
-    return {
-        "kind": "npu",
-        "inputs": tensors.numbers(program.inputs),
-        "outputs": tensors.numbers(program.outputs),
-        "constants": tensors.numbers(program.constants),
-        "kernels": [_kernel(kernel, tensors) for kernel in program.kernels],
-        "used": dict(program.used),
-        "tensors": tensors.table,
-    }
+    def _npu(self, index: int, segment: NpuSegment) -> dict[str, Any]:
+        program, tensors = segment.program, _Tensors()
+        self.sections[code_section(index)] = program.code
+        return {
+            "kind": "npu",
+            "inputs": tensors.numbers(program.inputs),
+            "outputs": tensors.numbers(program.outputs),
+            "constants": tensors.numbers(program.constants),
+            "values": [self._constant(program.values[c.name]) for c in program.constants],
+            "kernels": [_kernel(kernel, tensors) for kernel in program.kernels],
+            "used": dict(program.used),
+            "tensors": tensors.table,
+        }
+
+    def _constant(self, value: Array) -> str:
+        """The SHA-256 of a constant, whose section is there from now on."""
+        if id(value) not in self._digests:
+            dense = np.ascontiguousarray(value)
+            digest = hashlib.sha256(dense.reshape(-1).view("u1").data).hexdigest()
+            self.sections[constant_section(digest)] = dense
+            self._digests[id(value)] = (value, digest)
+        return self._digests[id(value)][1]
 
 
 def _kernel(kernel: KernelInfo, tensors: _Tensors) -> dict[str, Any]:

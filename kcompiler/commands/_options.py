@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +23,11 @@ PRECISION = click.option(
     "--precision", "-p", metavar="P", help="Float type on the NPU; by default the target's first."
 )
 DIM = click.option(
-    "--dim", "dims", metavar="N=V", multiple=True, help="Extent of an open dimension."
+    "--dim",
+    "dims",
+    metavar="N=V",
+    multiple=True,
+    help="Extent of an open dimension; buckets: 1..512:128.",
 )
 SHAPE = click.option(
     "--shape", "shapes", metavar="I=a,b,c", multiple=True, help="Shape of an input."
@@ -48,18 +53,25 @@ def compiled(
     precision: str | None,
     dims: Iterable[str],
     shapes: Iterable[str],
+    *,
+    strict: bool = False,
 ) -> CompiledModel:
     """The model, compiled as the options of `model_options` say."""
     from kcompiler.api import compile as compile_model
 
     fixed, whole = parse_dims(dims), parse_shapes(shapes)
-    return compile_model(model, target, precision=precision, dims=fixed, shapes=whole)
+    return compile_model(
+        model, target, precision=precision, dims=fixed, shapes=whole, strict=strict
+    )
 
 
-def parse_dims(texts: Iterable[str]) -> dict[str, int]:
-    """`N=V` -> {N: V}."""
-    found = pairs("--dim", "N=V", texts)
-    return {name: _integer(f"--dim {name}={value}", value) for name, value in found}
+def parse_dims(texts: Iterable[str]) -> dict[str, int | str]:
+    """`N=V` -> {N: V}; what is no number is a range, a list or a sum (`kcompiler.buckets.spec`)."""
+    whole = re.compile(r"[+-]?\d+")
+    return {
+        name: _integer(f"--dim {name}={value}", value) if whole.fullmatch(value) else value
+        for name, value in pairs("--dim", "N=V", texts)
+    }
 
 
 def parse_shapes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
@@ -112,10 +124,15 @@ def load_array(path: str) -> Array:
     return found.view(np.ndarray)
 
 
-def save_array(path: str, value: Array) -> None:
+def save_array(path: str, value: Any) -> None:
     """Write a .npy file; raises `UsageError` when that is impossible."""
     import numpy as np
 
+    if not isinstance(value, np.ndarray):
+        why = "the output is a sequence or an empty optional, and a .npy file holds one tensor"
+        raise UsageError("the output cannot be written", path, why)
+    if value.dtype.kind == "O":
+        value = value.astype(str)  # text: nothing in the file is to be executed
     try:
         with Path(path).open("wb") as file:
             np.lib.format.write_array(file, value, allow_pickle=False)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @options.model_options
 @click.option("--output", "-o", metavar="OUT", help="Package to write; by default MODEL.kpkg here.")
 @options.input_option("Array file to verify with; random data without it.")
+@click.option("--strict", is_flag=True, help="Refuse a model that needs the host.")
 @click.option("--no-verify", is_flag=True, help="Do not run the model on the simulator.")
 @click.option(
     "--emit",
@@ -38,6 +39,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     shapes: tuple[str, ...],
     output: str | None,
     inputs: tuple[str, ...],
+    strict: bool,
     no_verify: bool,
     emit: str | None,
     layers: bool,
@@ -53,7 +55,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     given = options.load_arrays(inputs)
     say = _Speaker(verbose)
     with say.phase(f"compiling {model}"):
-        compiled = options.compiled(model, target, precision, dims, shapes)
+        compiled = options.compiled(model, target, precision, dims, shapes, strict=strict)
     if emit is not None:
         click.echo(_emitted(compiled, emit), nl=False, err=as_json)
     if not no_verify:

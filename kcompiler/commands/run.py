@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from kcompiler.commands import _options as options
-
-if TYPE_CHECKING:
-    from kcompiler.graph.node import Array
 
 
 @click.command("run")
@@ -32,18 +29,25 @@ def command(package: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> 
         results = model.run(options.load_arrays(inputs))
     for name, value in results.items():
         click.echo(_summary(name, value))
+    if model.last_padding is not None:
+        click.echo(f"padding: {model.last_padding}")
     for name, path in wanted.items():
         options.save_array(path, results[name])
 
 
-def _summary(name: str, value: Array) -> str:
+def _summary(name: str, value: Any) -> str:
     """`logits: f32[16,10], -12.3 to 8.7, mean 0.12, NaN 3`."""
     import numpy as np
 
     from kcompiler.graph.types import TensorType, is_float
     from kcompiler.report.units import printable
 
-    text = f"{printable(name)}: {TensorType(value.dtype, value.shape)}"
+    name = printable(name)
+    if value is None or isinstance(value, list | tuple | dict):
+        return f"{name}: " + ("nothing" if value is None else f"{len(value)} values")
+    if value.dtype.kind in "OUS":
+        return f"{name}: text{list(value.shape)}"
+    text = f"{name}: {TensorType(value.dtype, value.shape)}"
     if not value.size:
         return text
     if not is_float(value.dtype):

@@ -10,9 +10,9 @@ import numpy as np
 from onnx import GraphProto, NodeProto
 
 from kcompiler.errors import ModelError, UnsupportedError
-from kcompiler.frontend.errors import NotExpressible
-from kcompiler.frontend.host import Pending
+from kcompiler.frontend.errors import NotExpressible, NotKnown
 from kcompiler.frontend.limits import STEPS
+from kcompiler.frontend.pending import Pending
 from kcompiler.frontend.scope import Scope, Value
 from kcompiler.graph import build
 from kcompiler.graph.node import Constant, Op
@@ -58,13 +58,14 @@ def _both(
         then, other = (importer.graph(g, scope.inner()) for g in branches)
     except (ModelError, UnsupportedError) as error:
         importer.count = spent
-        raise NotExpressible(f"a branch of the If cannot be compiled: {error.what}") from None
+        why = f"a branch of the If cannot be compiled: {error.what}"
+        raise NotKnown(why, condition) from None
     if importer.hosted > hosted:
-        raise NotExpressible("a branch of the If needs the host")
+        raise NotKnown("a branch of the If needs the host", condition)
     results: list[Value | None] = []
     for x, y in zip(then, other, strict=True):
         if isinstance(x, Pending) or isinstance(y, Pending) or x.type != y.type:
-            raise NotExpressible("the branches of the If have different types")
+            raise NotKnown("the branches of the If have different types", condition)
         results.append(x if x is y else Where(build.reshape(condition, ()), x, y))
     return [importer.settle(r, (name,)) if isinstance(r, Op) else r for r in results]
 
@@ -117,38 +118,83 @@ def _check_rounds(limit: int | None, nodes: int) -> None:
 def import_scan(
     importer: Importer, proto: NodeProto, name: str, scope: Scope
 ) -> Sequence[Value | None]:
-    """Unrolled over the scanned axis."""
+    """Unrolled over the scanned axis; opset 8 scans each element of a batch on its own."""
+    scan = _Scan(importer, proto, name, scope)
     if scope.opsets.get("", 9) < 9:
-        raise NotExpressible("Scan of opset 8 has a batch dimension")
-    body = _graph(proto, "body")
-    scans = next(a.i for a in proto.attribute if a.name == "num_scan_inputs")
-    values = [scope[n] for n in proto.input]
-    if not 0 < scans <= len(values) or len(body.input) != len(values):
-        raise ModelError("the body of the Scan does not fit its operands")
-    state, rows = values[: len(values) - scans], [_tensor(v) for v in values[-scans:]]
-    axes = _integers(proto, "scan_input_axes", 0, scans)
-    backward = _integers(proto, "scan_input_directions", 0, scans)
-    length = rows[0].shape[axes[0]]
-    _check_rounds(length, len(body.node))
-    scanned: list[list[Op]] = [[] for _ in body.output[len(state) :]]
-    for turn in range(length):
-        parts = [
-            importer.settle(_row(x, a, length - 1 - turn if b else turn), (name,))
-            for x, a, b in zip(rows, axes, backward, strict=True)
-        ]
-        results = _turn(importer, body, [*state, *parts], scope, f"{name}/{turn}/")
-        state = results[: len(state)]
-        for list_, value in zip(scanned, results[len(state) :], strict=True):
-            list_.append(_tensor(value))
-    axes = _integers(proto, "scan_output_axes", 0, len(scanned))
-    backward = _integers(proto, "scan_output_directions", 0, len(scanned))
-    return [
-        *state,
-        *(
-            _stacked(importer, s[::-1] if b else s, name, a)
+        return scan.batch()
+    return scan.results()
+
+
+class _Scan:
+    """A Scan node taken apart."""
+
+    def __init__(self, importer: Importer, proto: NodeProto, name: str, scope: Scope) -> None:
+        self.importer, self.proto, self.name, self.scope = importer, proto, name, scope
+        self.body = _graph(proto, "body")
+        scans = next(a.i for a in proto.attribute if a.name == "num_scan_inputs")
+        values = [scope[n] for n in proto.input if n]
+        if not 0 < scans <= len(values) or len(self.body.input) != len(values):
+            raise ModelError("the body of the Scan does not fit its operands")
+        self.state = values[: len(values) - scans]
+        self.rows = [_tensor(v) for v in values[-scans:]]
+        self.made = len(self.body.output) - len(self.state)
+
+    def results(self) -> list[Value]:
+        """Final state, and what the rounds gave, stacked."""
+        axes = _integers(self.proto, "scan_input_axes", 0, len(self.rows))
+        backward = _integers(self.proto, "scan_input_directions", 0, len(self.rows))
+        state, scanned = self.rounds(self.state, self.rows, axes, backward, self.name)
+        axes = _integers(self.proto, "scan_output_axes", 0, self.made)
+        backward = _integers(self.proto, "scan_output_directions", 0, self.made)
+        stacked = (
+            _stacked(self.importer, s[::-1] if b else s, self.name, a)
             for s, a, b in zip(scanned, axes, backward, strict=True)
-        ),
-    ]
+        )
+        return [*state, *stacked]
+
+    def batch(self) -> list[Value]:
+        """Opset 8: the first axis of everything is the batch, and the second is scanned."""
+        if self.proto.input[0]:
+            raise NotExpressible("a Scan over sequences of different lengths")
+        backward = _integers(self.proto, "directions", 0, len(self.rows))
+        columns: list[list[Op]] = [[] for _ in self.body.output]
+        for index in range(self.rows[0].shape[0]):
+            state = [self._settled(_row(_tensor(v), 0, index)) for v in self.state]
+            rows = [self._settled(_row(x, 0, index)) for x in self.rows]
+            prefix = f"{self.name}/{index}"
+            last, scanned = self.rounds(state, rows, [0] * len(rows), backward, prefix)
+            stacked = (_stacked(self.importer, s, self.name) for s in scanned)
+            for column, value in zip(columns, (*map(_tensor, last), *stacked), strict=True):
+                column.append(value)
+        return [_stacked(self.importer, c, self.name) for c in columns]
+
+    def rounds(
+        self,
+        state: Sequence[Value],
+        rows: Sequence[Op],
+        axes: Sequence[int],
+        backward: Sequence[int],
+        prefix: str,
+    ) -> tuple[list[Value], list[list[Op]]]:
+        """The state after all rounds, and what each round gave."""
+        length = rows[0].shape[axes[0]]
+        _check_rounds(length, len(self.body.node))
+        scanned: list[list[Op]] = [[] for _ in range(self.made)]
+        now = list(state)
+        for turn in range(length):
+            parts = [
+                self._settled(_row(x, a, length - 1 - turn if b else turn))
+                for x, a, b in zip(rows, axes, backward, strict=True)
+            ]
+            given = [*now, *parts]
+            results = _turn(self.importer, self.body, given, self.scope, f"{prefix}/{turn}/")
+            now = results[: len(now)]
+            for list_, value in zip(scanned, results[len(now) :], strict=True):
+                list_.append(_tensor(value))
+        return now, scanned
+
+    def _settled(self, x: Op) -> Op:
+        return self.importer.settle(x, (self.name,))
 
 
 def _row(x: Op, axis: int, index: int) -> Op:
@@ -175,7 +221,7 @@ def _known(scope: Scope, name: str, what: str) -> int | None:
 
 def _known_value(value: Value, what: str) -> int:
     if not isinstance(value, Constant) or value.type.size != 1:
-        raise NotExpressible(f"{what} depends on the inputs")
+        raise NotKnown(f"{what} depends on the inputs", value)
     return int(value.value.reshape(()).item())
 
 

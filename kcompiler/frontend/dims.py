@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from onnx import TypeProto, ValueInfoProto
+from onnx import TensorProto, TypeProto, ValueInfoProto
 
 from kcompiler.errors import KcompilerError, UnsupportedError, UsageError
 from kcompiler.frontend.tensors import numpy_dtype
@@ -209,3 +209,34 @@ def declared_shape(type_: TypeProto) -> tuple[int, ...] | None:
     if any(d.WhichOneof("value") != "dim_value" or d.dim_value < 0 for d in tensor.shape.dim):
         return None
     return tuple(d.dim_value for d in tensor.shape.dim)
+
+
+def is_open(type_: TypeProto) -> bool:
+    """Whether a declared type is no tensor of numbers, so that only the host can hold it."""
+    kind = type_.WhichOneof("value")
+    if kind == "tensor_type":
+        return bool(type_.tensor_type.elem_type == TensorProto.STRING)
+    return kind is not None
+
+
+def type_name(type_: TypeProto) -> str:
+    """A declared type as onnxruntime writes it, without shapes: `seq(tensor(float))`."""
+    kind = type_.WhichOneof("value") or ""
+    if kind == "tensor_type":
+        return f"tensor({_element_name(type_.tensor_type.elem_type)})"
+    if kind == "sparse_tensor_type":
+        return f"sparse_tensor({_element_name(type_.sparse_tensor_type.elem_type)})"
+    if kind == "map_type":
+        key = _element_name(type_.map_type.key_type)
+        return f"map({key},{type_name(type_.map_type.value_type)})"
+    if kind == "sequence_type":
+        return f"seq({type_name(type_.sequence_type.elem_type)})"
+    if kind == "optional_type":
+        return f"optional({type_name(type_.optional_type.elem_type)})"
+    return "unknown"
+
+
+def _element_name(elem_type: int) -> str:
+    names = TensorProto.DataType
+    name = names.Name(elem_type).lower() if elem_type in names.values() else "undefined"
+    return name.replace("_", "")

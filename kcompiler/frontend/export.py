@@ -40,7 +40,8 @@ def export_model(graph: Graph) -> bytes:
     """
     exporter = _Exporter(graph)
     exporter.run(graph.nodes)
-    return exporter.model().SerializeToString(deterministic=True)
+    data: bytes = exporter.model().SerializeToString(deterministic=True)
+    return data
 
 
 class _Exporter:

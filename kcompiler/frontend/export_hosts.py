@@ -30,7 +30,7 @@ def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
 
 def unfolded(host: Host) -> ModelProto:
     """The model of a `Host`, without functions."""
-    model = ModelProto.FromString(host.model)
+    model: ModelProto = ModelProto.FromString(host.model)
     used = {(n.domain, n.op_type) for n in all_nodes(model.graph)}
     if any((f.domain, f.name) in used for f in model.functions):
         model = inliner.inline_local_functions(model, convert_version=True)
@@ -57,9 +57,7 @@ def at_opset(model: ModelProto, opset: int, where: str) -> ModelProto:
 
 def _unchanged(node: NodeProto, old: int, new: int) -> bool:
     """Whether a node is the same operator in two opsets."""
-    if node.domain not in _STANDARD:
-        return True
-    if old == new:
+    if node.domain not in _STANDARD or old == new:
         return True
     try:
         versions = [defs.get_schema(node.op_type, v, "").since_version for v in (old, new)]
@@ -86,7 +84,7 @@ def place(net: Net, host: Host, model: ModelProto, operands: Sequence[str]) -> l
 
 
 def rename(node: NodeProto, names: Mapping[str, str], prefix: str = "") -> None:
-    """Give the values of a node, of the graphs inside it too, other names; a prefix where none is."""
+    """Give the values of a node and of the graphs inside it other names, or else a prefix."""
     for values in (node.input, node.output):
         values[:] = [_new(name, names, prefix) for name in values]
     for graph in subgraphs(node):

@@ -1,7 +1,7 @@
 """Which element types onnxruntime computes on a CPU, by ONNX operator.
 
-A type that is missing costs two casts: the operator runs in a wider type that holds every value, or,
-where only the low bits count, in one that wraps alike. Listed is what holds from opset 18 on.
+A type that is missing costs two casts: the operator runs in a wider type that holds every value,
+or, where only the low bits count, in one that wraps alike. Listed is what holds from opset 18 on.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ KERNELS: dict[str, Kernel] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod", "Abs", "Sign"), _kernel(_NUMBERS)),
     **dict.fromkeys(("Max", "Min"), _kernel(f"{_FLOATS} i8 u8 i32 u32 i64 u64")),
     "Neg": _kernel(f"{_FLOATS} {_SIGNED}", wraps=True),
-    "Pow": _kernel(_SUMMED),
+    "Pow": _kernel(_SUMMED),  # of integers by way of float64: exact up to 2**53
     "Clip": _kernel(_FLOATS),
     **dict.fromkeys(("Exp", "Log", "Sqrt", "Reciprocal", "Sin", "Cos", "Tanh"), _REAL),
     **dict.fromkeys(("Sigmoid", "Floor", "Ceil", "Round", "Softmax"), _REAL),
@@ -113,8 +113,7 @@ KERNELS: dict[str, Kernel] = {
     "MatMul": _kernel(f"{_SUMMED} u32 u64"),
     "Conv": _SINGLE,
     "MaxPool": _kernel("f32 f64 i8 u8"),
-    **dict.fromkeys(("ReduceSum", "ReduceProd"), _kernel(_SUMMED, 0, wraps=True)),
-    "ReduceMean": _kernel(_FLOATS, 0),
+    **dict.fromkeys(("ReduceSum", "ReduceProd", "ReduceMean"), _kernel(_FLOATS, 0)),
     **dict.fromkeys(("ReduceMax", "ReduceMin"), _kernel(_ORDERED, 0)),
     **dict.fromkeys(("ArgMax", "ArgMin"), _order(_ORDERED, I64)),
     "CumSum": _kernel(_SUMMED, 0, wraps=True),

@@ -10,7 +10,7 @@ from kcompiler.graph.node import Constant, Graph, Input, Op
 from kcompiler.graph.operators import Fused, Host, Item, TopKIndices, TopKValues
 
 Refused = Sequence[tuple[tuple[str, ...], str]]
-_ONNX_NAMES = {TopKIndices: "TopK", TopKValues: "TopK"}
+_ONNX_NAMES: dict[type[Op], str] = {TopKIndices: "TopK", TopKValues: "TopK"}
 
 
 def operators_of(graph: Graph, refused: Refused) -> tuple[tuple[str, str, str], ...]:

@@ -18,8 +18,8 @@ from onnx import (
 
 from kcompiler.errors import ModelError
 from kcompiler.frontend import schemas
-from kcompiler.frontend.host import Pending
 from kcompiler.frontend.names import subgraphs
+from kcompiler.frontend.pending import Pending
 from kcompiler.frontend.scope import Scope, Value
 
 if TYPE_CHECKING:

@@ -18,14 +18,16 @@ from onnx import (
     ModelProto,
     NodeProto,
     TensorProto,
+    TypeProto,
     ValueInfoProto,
     helper,
     numpy_helper,
 )
 
-from kcompiler.errors import KcompilerError, ModelError, UnsupportedError
-from kcompiler.frontend.dims import declared_shape
+from kcompiler.errors import ModelError, UnsupportedError
+from kcompiler.frontend.dims import declared_shape, type_name
 from kcompiler.frontend.known import evaluate, worth_a_try
+from kcompiler.frontend.pending import OpenInput, Part, Pending, Work, merged
 from kcompiler.frontend.tensors import numpy_dtype
 from kcompiler.graph.node import Constant, Op
 from kcompiler.graph.operators import Host, Item
@@ -33,24 +35,6 @@ from kcompiler.graph.types import TensorType
 
 _NUMBERS = "biufcV"  # kinds of numpy; V are those of ml_dtypes
 _EMBED = 256  # elements of a constant up to which shape inference sees its value
-
-
-@dataclass(frozen=True, eq=False)
-class Pending:
-    """A value that the host computes and that is no tensor of fixed type; `why` is for the user."""
-
-    name: str
-    part: Part
-    why: str
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """ONNX nodes in order, and the graph values that they read, by the names used in the nodes."""
-
-    nodes: tuple[NodeProto, ...]
-    inputs: Mapping[str, Op]
-    opsets: Mapping[str, int]
 
 
 class Around(Protocol):
@@ -81,7 +65,9 @@ class HostBuilder:
         reason: str,
     ) -> list[Op | Pending | None]:
         """The results of a node on the host; `values` are those of all names that it reads."""
-        part, outputs = self._join(proto, scope.opsets, values)
+        part, outputs = self._join(proto, origin, reason, scope.opsets, values)
+        if part.open:  # a graph has no such inputs: all that follows from them comes at the end
+            return [Pending(name, part, reason) if name else None for name in outputs]
         known = self._known(part, proto, outputs)
         if known:
             return known
@@ -110,7 +96,7 @@ class HostBuilder:
         if len(values) < len(part.inputs) or not values or not worth_a_try(proto, values):
             return None
         wanted = [name for name in outputs if name]
-        found = evaluate(self._model(part, wanted, {}), values)
+        found = evaluate(self.model_of(part, wanted, {}), values)
         if found is None or not all(
             isinstance(v, np.ndarray) and v.dtype.kind in _NUMBERS for v in found
         ):
@@ -119,31 +105,34 @@ class HostBuilder:
         return [Constant(np.asarray(results[name])) if name else None for name in outputs]
 
     def _join(
-        self, proto: NodeProto, opsets: Mapping[str, int], values: Mapping[str, Op | Pending]
+        self,
+        proto: NodeProto,
+        origin: str,
+        reason: str,
+        opsets: Mapping[str, int],
+        values: Mapping[str, Op | Pending],
     ) -> tuple[Part, list[str]]:
         """The node under fresh names, after all nodes that its pending operands need."""
-        nodes: dict[int, NodeProto] = {}
-        inputs: dict[str, Op] = {}
         renamed: dict[str, str] = {}
+        own: dict[str, Op] = {}
         for name, value in values.items():
             if isinstance(value, Pending):
-                if any(opsets.get(d, v) != v for d, v in value.part.opsets.items()):
-                    raise UnsupportedError(
-                        "host operators of two opsets meet",
-                        why="a function of the model imports another opset than the model",
-                        fix="convert the model to one opset: onnx.version_converter",
-                    )
-                nodes.update((id(n), n) for n in value.part.nodes)
-                inputs.update(value.part.inputs)
                 renamed[name] = value.name
             else:
                 renamed[name] = self._name(value)
-                inputs[renamed[name]] = value
+                own[renamed[name]] = value
         copy = _renamed(proto, renamed)
         for i, name in enumerate(proto.output):
             copy.output[i] = self._fresh("h") if name else ""
-        nodes[id(copy)] = copy
-        return Part(tuple(nodes.values()), inputs, dict(opsets)), list(copy.output)
+        alone = Part((Work(copy, origin, reason),), own, dict(opsets))
+        before = [v.part for v in values.values() if isinstance(v, Pending)]
+        return merged((*before, alone), alone.opsets), list(copy.output)
+
+    def open_input(self, name: str, type_: TypeProto, opsets: Mapping[str, int]) -> Pending:
+        """An input of the model that only the host can take."""
+        fresh = self._fresh("x")
+        part = Part((), {}, dict(opsets), {fresh: OpenInput(name, type_)})
+        return Pending(fresh, part, f"input {name!r} is a {type_name(type_)}")
 
     def _name(self, value: Op) -> str:
         if id(value) not in self.names:
@@ -158,7 +147,7 @@ class HostBuilder:
     def _types(
         self, part: Part, proto: NodeProto, outputs: Sequence[str], origin: str
     ) -> dict[str, TensorType | None]:
-        model = self._model(part, [name for name in outputs if name], {})
+        model = self.model_of(part, [name for name in outputs if name], {})
         if (proto.domain or "ai.onnx") == "com.microsoft":
             return _ort_types(model, origin)
         try:
@@ -180,18 +169,24 @@ class HostBuilder:
         origin: str,
     ) -> Host:
         found = {name: t for name in outputs if (t := types[name]) is not None}
-        model = self._model(part, outputs, found)
+        model = self.model_of(part, outputs, found)
         embedded = {t.name for t in model.graph.initializer}
         xs = tuple(op for name, op in part.inputs.items() if name not in embedded)
         data = model.SerializeToString(deterministic=True)
         return Host(xs, data, tuple(found.values()), reason).with_origin((origin,))
 
-    def _model(
-        self, part: Part, outputs: Sequence[str], types: Mapping[str, TensorType]
+    def model_of(
+        self,
+        part: Part,
+        outputs: Sequence[str],
+        types: Mapping[str, TensorType],
+        embed: int = _EMBED,
     ) -> ModelProto:
-        initializers, inputs = [], []
+        """A part as a model that reads what is no constant of up to `embed` elements."""
+        initializers = []
+        inputs = [helper.make_value_info(name, i.type) for name, i in part.open.items()]
         for name, op in part.inputs.items():
-            if isinstance(op, Constant) and op.type.size <= _EMBED:
+            if isinstance(op, Constant) and op.type.size <= embed:
                 initializers.append(numpy_helper.from_array(op.value, name))
             else:
                 inputs.append(_value_info(name, op.type))
@@ -199,7 +194,8 @@ class HostBuilder:
             _value_info(name, types[name]) if name in types else ValueInfoProto(name=name)
             for name in outputs
         ]
-        graph = helper.make_graph(part.nodes, "host", inputs, results, initializers)
+        nodes = [work.proto for work in part.work]
+        graph = helper.make_graph(nodes, "host", inputs, results, initializers)
         imports = [helper.make_opsetid(domain, v) for domain, v in sorted(part.opsets.items())]
         return helper.make_model(
             graph,
@@ -295,13 +291,3 @@ def _short(text: str) -> str:
     """The first line that says something, without onnx's own address."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0][:300] if lines else "no reason is given"
-
-
-def no_type(value: Pending, what: str) -> KcompilerError:
-    """The error for a pending value where a tensor is needed."""
-    return UnsupportedError(
-        f"{what} has no fixed type",
-        value.part.nodes[-1].name or value.part.nodes[-1].op_type,
-        value.why,
-        "cut the model before this operator, or make its shape independent of the data",
-    )

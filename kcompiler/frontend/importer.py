@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from kcompiler.errors import KcompilerError, UnsupportedError
 from kcompiler.frontend import control, functions, schemas
-from kcompiler.frontend.errors import NotExpressible
-from kcompiler.frontend.host import HostBuilder, Pending, declared_types, no_type
+from kcompiler.frontend.errors import NotExpressible, NotKnown
+from kcompiler.frontend.host import HostBuilder, declared_types
 from kcompiler.frontend.limits import DEPTH, NODES
 from kcompiler.frontend.names import in_order, reads
 from kcompiler.frontend.node import Node
+from kcompiler.frontend.pending import Pending, inputs_of
 from kcompiler.frontend.registry import importers
 from kcompiler.frontend.scope import Scope, Value
 from kcompiler.frontend.settle import Settler
@@ -48,6 +49,7 @@ class Importer:
         self.functions = functions.table(source.model)
         self.count = 0  # nodes imported
         self.hosted = 0  # nodes left to the host
+        self.deciding: list[str] = []  # inputs that nodes wanted to know, maybe several times
 
     def graph(
         self, graph: GraphProto, scope: Scope, weights: Mapping[int, memoryview] | None = None
@@ -130,13 +132,14 @@ class Importer:
         try:
             return self._expressed(proto, name, scope, values)
         except NotExpressible as error:
-            reason = str(error)
+            reason, deciding = str(error), _deciding(error)
         known = (schemas.domain_of(proto), proto.op_type) in importers()
         body = None
         if not known or proto.op_type in _ONNX_KNOWS_BETTER:
             body = functions.standard_body(proto, schema, scope.opsets, values)
         if body is not None:
             return functions.call(self, body, proto, name, scope)
+        self.deciding += deciding
         return self._on_host(proto, name, scope, values, reason)
 
     def _expressed(
@@ -157,7 +160,7 @@ class Importer:
             found = (results,) if isinstance(results, Op) else tuple(results)
             return [None if r is None else self.settle(r, (name,)) for r in found]
         except _BROKEN as error:
-            return self._on_host(proto, name, scope, values, str(error) or type(error).__name__)
+            return self._on_host(proto, name, scope, values, _broken(proto, error))
 
     def view(self, proto: NodeProto, name: str, scope: Scope) -> Node:
         """A node as importers see it."""
@@ -173,11 +176,13 @@ class Importer:
         self.hosted += not all(isinstance(r, Constant) for r in results if r is not None)
         return [self.settle.keep(r) if isinstance(r, Op) else r for r in results]
 
-    def tensors(self, values: Iterable[Value], names: Iterable[str]) -> list[Op]:
-        """Values that must be tensors of fixed type by now."""
-        found = []
-        for value, name in zip(values, names, strict=True):
-            if isinstance(value, Pending):
-                raise no_type(value, f"output {name!r}")
-            found.append(value)
-        return found
+
+def _broken(proto: NodeProto, error: Exception) -> str:
+    """Importers raise `ValueError` on purpose; anything else is a node that they do not foresee."""
+    if isinstance(error, ValueError) and str(error):
+        return str(error)
+    return f"the importer of {proto.op_type} failed ({type(error).__name__}: {error})"
+
+
+def _deciding(error: NotExpressible) -> list[str]:
+    return inputs_of(error.value) if isinstance(error, NotKnown) else []

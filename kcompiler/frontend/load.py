@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from onnx import GraphProto, ModelProto
+from onnx import GraphProto, ModelProto, ValueInfoProto
 
 from kcompiler.errors import KcompilerError, ModelError, UsageError
 from kcompiler.frontend import schemas
-from kcompiler.frontend.dims import declared_input, declared_shape, fix_dims
+from kcompiler.frontend.dims import declared_input, declared_shape, fix_dims, is_open, type_name
 from kcompiler.frontend.importer import Importer
-from kcompiler.frontend.scope import Scope
+from kcompiler.frontend.scope import Scope, Value
 from kcompiler.frontend.source import ModelSource, Source, open_source
+from kcompiler.frontend.tail import Tail, cut
+from kcompiler.frontend.upgrade import upgraded
 from kcompiler.frontend.weights import WeightCheck
 from kcompiler.graph.node import Array, Constant, Graph, Input, Op
-from kcompiler.graph.types import TensorType
+from kcompiler.graph.types import OpenType, TensorType
+
+Interface: TypeAlias = tuple[tuple[str, TensorType | OpenType], ...]
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,22 @@ class Imported:
     `source` is the original (path, bytes or message) for an oracle to run; `dims` are the extents
     that its open dimensions were given; `warnings` are sentences for the user; `values` are the
     inputs that were fixed to a value, which the original still wants.
+
+    `tail` computes from inputs and outputs of the graph what has no fixed type; `inputs` and
+    `outputs` are those of both together. `deciding` are inputs that nodes want to know when
+    compiling: a shape follows from them.
     """
 
     graph: Graph
     source: ModelSource = field(repr=False)
+    inputs: Interface
+    outputs: Interface
     dims: Mapping[str, int]
     opset: int
     warnings: tuple[str, ...]
     values: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    tail: Tail | None = None
+    deciding: tuple[str, ...] = ()
 
     def oracle(self) -> str | bytes:
         """The original model, in the form that onnxruntime takes."""
@@ -70,47 +83,75 @@ def load_model(
     """
     opened = open_source(source)
     try:
+        current = upgraded(opened)
         fixed = {name: np.asarray(value) for name, value in (values or {}).items()}
         given = {name: value.shape for name, value in fixed.items()} | dict(shapes or {})
         wishes = _Wishes(dims or {}, given, fixed)
-        graph, extents, warnings = _import(opened, wishes, WeightCheck(allow_nan))
+        found = _Import(current, wishes, WeightCheck(allow_nan))
     except KcompilerError as error:
         error.where = error.where or opened.name
         error.args = (error.what, error.where, error.why, error.fix)
         raise
-    except (ValueError, RecursionError, MemoryError, OverflowError) as error:
+    except (ValueError, RuntimeError, MemoryError, OverflowError) as error:
         why = str(error) or type(error).__name__
         raise ModelError("the model cannot be imported", opened.name, why) from error
-    return Imported(graph, source, extents, _opsets(opened.model).get("", 0), warnings, fixed)
+    opset = schemas.opsets_of(opened.model).get("", 0)
+    warnings = found.warnings
+    if current is not opened:
+        warnings = (f"the model was converted from opset {opset} to {schemas.OLDEST}", *warnings)
+    return Imported(
+        graph=found.graph,
+        source=source,
+        inputs=found.interface(current.model.graph.input),
+        outputs=found.interface(current.model.graph.output),
+        dims=found.extents,
+        opset=opset,
+        warnings=warnings,
+        values=fixed,
+        tail=found.tail,
+        deciding=tuple(dict.fromkeys(found.importer.deciding)),
+    )
 
 
-def _opsets(model: ModelProto) -> dict[str, int]:
-    """The operator sets that a model imports, ONNX's own under one name."""
-    return {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
+class _Import:
+    """One import: the graph, what follows it, and what was learned on the way."""
 
+    def __init__(self, source: Source, wishes: _Wishes, check: WeightCheck) -> None:
+        proto, opsets = source.model.graph, schemas.opsets_of(source.model)
+        schemas.check_opsets(opsets)
+        types, self.extents = _input_types(proto, wishes)
+        self.importer = Importer(source, check)
+        self.scope = Scope(opsets)
+        inputs = tuple(i for name, t in types.items() if (i := self._input(name, t, wishes)))
+        open_ = {i.name: i.type for i in given_inputs(proto) if is_open(i.type)}
+        self.open = {name: OpenType(type_name(t)) for name, t in open_.items()}
+        for name, type_ in open_.items():
+            self.scope.values[name] = self.importer.host.open_input(name, type_, opsets)
+        names = _output_names(proto)
+        values = self.importer.graph(proto, self.scope, source.weights)
+        results = dict(zip(names, values, strict=True))
+        self.warnings = (*check.warnings, *_disagreements(proto, results))
+        outputs, self.tail = cut(self.importer.host, results, [*proto.input, *proto.output])
+        self.graph = Graph(proto.name or "model", inputs, outputs)
 
-def _import(
-    source: Source, wishes: _Wishes, check: WeightCheck
-) -> tuple[Graph, dict[str, int], tuple[str, ...]]:
-    model = source.model
-    opsets = _opsets(model)
-    schemas.check_opsets(opsets)
-    types, extents = _input_types(model.graph, wishes)
-    importer = Importer(source, check)
-    scope = Scope(opsets)
-    inputs: list[Input] = []
-    for name, type_ in types.items():
+    def _input(self, name: str, type_: TensorType, wishes: _Wishes) -> Input | None:
+        """Give an input its value in the scope; an input of the graph where that is not known."""
+        keep = self.importer.settle.keep
         if name in wishes.values:
-            value = _fixed(name, wishes.values[name], type_)
-            scope.values[name] = importer.settle.keep(Constant(value))
-        else:
-            inputs.append(Input(name, type_).with_origin((name,)))
-            scope.values[name] = importer.settle.keep(inputs[-1])
-    names = _output_names(model.graph)
-    results = importer.tensors(importer.graph(model.graph, scope, source.weights), names)
-    warnings = (*check.warnings, *_disagreements(model.graph, results))
-    outputs = tuple(zip(names, results, strict=True))
-    return Graph(model.graph.name or "model", tuple(inputs), outputs), extents, warnings
+            self.scope.values[name] = keep(Constant(_fixed(name, wishes.values[name], type_)))
+            return None
+        found = Input(name, type_).with_origin((name,))
+        self.scope.values[name] = keep(found)
+        return found
+
+    def interface(self, infos: Iterable[ValueInfoProto]) -> Interface:
+        """Names and types of what goes in or comes out, without what is constant."""
+        known: dict[str, TensorType | OpenType] = dict(self.open)
+        known.update((i.name, i.type) for i in self.graph.inputs)
+        known.update((name, value.type) for name, value in self.graph.outputs)
+        ends = self.tail.outputs if self.tail else ()
+        known.update((i.name, OpenType(type_name(i.type))) for i in infos if i.name in ends)
+        return tuple((info.name, known[info.name]) for info in infos if info.name in known)
 
 
 def _fixed(name: str, value: Array, type_: TensorType) -> Array:
@@ -128,15 +169,21 @@ def _fixed(name: str, value: Array, type_: TensorType) -> Array:
 def _input_types(
     graph: GraphProto, wishes: _Wishes
 ) -> tuple[dict[str, TensorType], dict[str, int]]:
-    """Inputs with a default value are constants: exporters before 2020 listed every weight."""
-    constants = {i.name for i in graph.initializer}
-    constants |= {i.values.name for i in graph.sparse_initializer}
-    declared = [declared_input(i) for i in graph.input if i.name not in constants]
-    names = [d.name for d in declared]
+    """The types of the inputs that are tensors of numbers, and the extents of what was open."""
+    infos = given_inputs(graph)
+    names = [i.name for i in infos]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
         raise ModelError(f"two inputs are called {twice!r}")
+    declared = [declared_input(i) for i in infos if not is_open(i.type)]
     return fix_dims(declared, wishes.dims, wishes.shapes)
+
+
+def given_inputs(graph: GraphProto) -> list[ValueInfoProto]:
+    """Inputs with a default value are constants: exporters before 2020 listed every weight."""
+    constants = {i.name for i in graph.initializer}
+    constants |= {i.values.name for i in graph.sparse_initializer}
+    return [i for i in graph.input if i.name not in constants]
 
 
 def _output_names(graph: GraphProto) -> list[str]:
@@ -149,11 +196,11 @@ def _output_names(graph: GraphProto) -> list[str]:
     return names
 
 
-def _disagreements(graph: GraphProto, results: Sequence[Op]) -> list[str]:
+def _disagreements(graph: GraphProto, results: Mapping[str, Value]) -> list[str]:
     found = []
-    for info, result in zip(graph.output, results, strict=True):
-        shape = declared_shape(info.type)
-        if shape is not None and shape != result.shape:
+    for info in graph.output:
+        shape, result = declared_shape(info.type), results[info.name]
+        if shape is not None and isinstance(result, Op) and shape != result.shape:
             declares = f"output {info.name!r} is declared {list(shape)}"
             found.append(f"{declares}, but is {list(result.shape)}")
     return found

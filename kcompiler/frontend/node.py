@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
-from kcompiler.frontend.errors import NotExpressible
+from kcompiler.frontend.errors import NotKnown
 from kcompiler.graph.node import Array, Constant, Op
 
 
@@ -57,7 +57,7 @@ class Node:
             return None
         if not isinstance(operand, Constant):
             name = self.proto.input[index]
-            raise NotExpressible(f"{self.op_type} needs {name!r} to be known when compiling")
+            raise NotKnown(f"{self.op_type} needs {name!r} to be known when compiling", operand)
         return operand.value
 
     def known(self, index: int) -> Array:

@@ -7,13 +7,13 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from onnx import NodeProto, defs
+from onnx import ModelProto, NodeProto, defs
 
 from kcompiler.errors import ModelError, UnsupportedError
 
 MICROSOFT = "com.microsoft"
 NEWEST = int(defs.onnx_opset_version())
-OLDEST = 7  # what older opsets mean differs in ways that no exporter of today writes
+OLDEST = 7  # older ones broadcast by other rules: such models are converted
 
 
 def domain_of(proto: NodeProto) -> str:
@@ -30,12 +30,11 @@ def check_opsets(opsets: Mapping[str, int]) -> None:
             why=f"the installed onnx package knows opsets up to {NEWEST}",
             fix="pip install --upgrade onnx, or export with an older opset",
         )
-    if version < OLDEST:
-        raise UnsupportedError(
-            f"the model is of ONNX opset {version}",
-            why=f"opsets before {OLDEST} had other rules for broadcasting",
-            fix="convert it: onnx.version_converter.convert_version(model, 13)",
-        )
+
+
+def opsets_of(model: ModelProto) -> dict[str, int]:
+    """The operator sets that a model imports, ONNX's own under one name."""
+    return {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
 
 
 def schema_of(proto: NodeProto, opsets: Mapping[str, int]) -> defs.OpSchema | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from kcompiler.errors import ModelError
-from kcompiler.frontend.host import Pending
+from kcompiler.frontend.pending import Pending
 from kcompiler.graph.node import Op
 from kcompiler.graph.types import TensorType
 

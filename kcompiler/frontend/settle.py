@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kcompiler.frontend.limits import FOLD_BYTES, FOLD_MACS
 from kcompiler.graph.node import Constant, Input, Op
-from kcompiler.graph.operators import Broadcast, Host, Reshape, Slice, Transpose
+from kcompiler.graph.operators import Broadcast, Dequantize, Host, Reshape, Slice, Transpose
 
 _VIEWS = (Reshape, Slice, Transpose, Broadcast)  # cost no memory, however large
 
@@ -51,6 +51,8 @@ def _folded(node: Op) -> Op:
         return node
     if not all(isinstance(o, Constant) for o in node.operands):
         return node
+    if isinstance(node, Dequantize) and node.type.rank:
+        return node  # passes want quantized weights as they are
     large = node.type.nbytes > FOLD_BYTES and not isinstance(node, _VIEWS)
     if large or node.macs() > FOLD_MACS or isinstance(node.operands[0], Host):
         return node

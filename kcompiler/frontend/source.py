@@ -23,6 +23,7 @@ class Source:
     ) -> None:
         self.model = model
         self.weights = weights
+        self.folder = folder
         self.external = ExternalData(folder)
         self.name = name
 

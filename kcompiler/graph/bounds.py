@@ -79,14 +79,27 @@ def _constant(op: Constant, _: Sequence[Bounded]) -> Bounded:
 
 @_bound.register(ops.Fused)
 def _fused(op: ops.Fused, operands: Sequence[Bounded]) -> Bounded:
-    names = (i.name for i in op.body.inputs)
-    (result,) = bound_graph(op.body, dict(zip(names, operands, strict=True))).values()
+    return _inside(op.body, operands)
+
+
+def _inside(body: Graph, operands: Sequence[Bounded]) -> Bounded:
+    names = (i.name for i in body.inputs)
+    (result,) = bound_graph(body, dict(zip(names, operands, strict=True))).values()
     return result
 
 
 @_bound.register(ops.Elementwise)
 def _elementwise(op: ops.Elementwise, operands: Sequence[Bounded]) -> Bounded:
     return elementwise(op.function, op.type, *operands)
+
+
+@_bound.register(ops.Quantize)
+@_bound.register(ops.Dequantize)
+def _quantized(op: ops.Quantize | ops.Dequantize, operands: Sequence[Bounded]) -> Bounded:
+    """By the arithmetic that they stand for."""
+    given = tuple(Input(f"x{i}", o.type) for i, o in enumerate(op.operands))
+    body = Graph("arithmetic", given, (("y", op.with_operands(given).arithmetic()),))
+    return _inside(body, operands)
 
 
 @_bound.register(ops.Reshape)

@@ -56,10 +56,12 @@ class Op(_Grammar):
     # Keyword-only with a default: subclasses may declare positional fields without one.
     origin: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     registry: ClassVar[dict[str, type[Op]]] = {}
+    field_names: ClassVar[tuple[str, ...]] = ()
     operand_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         super().__init_subclass__()
+        cls.field_names = tuple(f.name for f in dataclasses.fields(cls))
         cls.operand_fields = _operand_fields(cls)
         if abstract:
             return
@@ -125,6 +127,7 @@ class Op(_Grammar):
             new is old for new, old in zip(operands, self.operands, strict=True)
         ):
             return self
+        same = [o.type for o in operands] == [o.type for o in self.operands]
         fresh = iter(operands)
         changed: dict[str, Any] = {}
         for name in self.operand_fields:
@@ -133,13 +136,24 @@ class Op(_Grammar):
                 changed[name] = tuple(next(fresh) for _ in value)
             elif value is not None:
                 changed[name] = next(fresh)
-        return dataclasses.replace(self, **changed)
+        return self._copied(changed) if same else dataclasses.replace(self, **changed)
 
     def with_origin(self, origin: Sequence[str]) -> Self:
         """The same node, remembered as coming from other ONNX nodes."""
         if tuple(origin) == self.origin:
             return self
-        return dataclasses.replace(self, origin=tuple(origin))
+        return self._copied({"origin": tuple(origin)})
+
+    def _copied(self, changed: Mapping[str, Any]) -> Self:
+        """The node with other fields and the same type, which is not inferred again.
+
+        Passes copy every node many times: most of what `dataclasses.replace` would do is that.
+        """
+        new = object.__new__(type(self))
+        fields = {name: self.__dict__[name] for name in self.field_names}
+        new.__dict__.update(fields, **changed)
+        new.__dict__["type"] = self.type
+        return new
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}:{self.type}"

@@ -122,3 +122,16 @@ class TensorType:
 
     def __str__(self) -> str:
         return f"{dtype_name(self.dtype)}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class OpenType:
+    """What only the host can hold: text, a sequence, a tensor whose shape a run decides.
+
+    `name` is how onnxruntime writes it: `tensor(string)`, `seq(tensor(float))`.
+    """
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name

@@ -12,7 +12,7 @@ from kcompiler.graph.node import Constant, Op
 from kcompiler.graph.operators.contraction import Contract, Conv
 from kcompiler.graph.operators.movement import Reshape
 from kcompiler.graph.operators.reduction import ArgReduce, Reduce, Window
-from kcompiler.graph.types import I32
+from kcompiler.graph.types import BOOL, I32, is_float
 from kcompiler.kernel.emitter import cast
 from kcompiler.kernel.expr import Apply, Const, Expr, Load
 from kcompiler.kernel.loops import At, Index, Loops, Place, Scope, Unsupported
@@ -62,11 +62,14 @@ def conv(low: Lowering, op: Conv) -> Place:
     w = Reshape(op.w, (g, m // g, c // g, *kernel)).with_origin(op.origin)
     low.kept += [x, w]
     acc = accumulator(op.x.dtype, op.w.dtype)
+    fill = (
+        0 if any((*op.pads_low, *op.pads_high)) else None
+    )  # so that a Pad under it is read through
     outer = {"n": n, "g": g, "m": m // g, **numbered("y", op.shape[2:])}
     taps = numbered("k", kernel)
 
     def body(scope: Scope, at: At) -> Expr:
-        left = low.read(x, scope, (at["n"], at["g"], at["c"], *windows(op, at)), 0)
+        left = low.read(x, scope, (at["n"], at["g"], at["c"], *windows(op, at)), fill)
         index = (at["g"], at["m"], at["c"], *(at[k] for k in taps))
         return product(left, low.read(w, scope, index), acc)
 
@@ -79,7 +82,8 @@ def window(low: Lowering, op: Window) -> Place:
     """A sliding sum or maximum."""
     n, c = op.x.shape[:2]
     outer = {"n": n, "m": c, **numbered("y", op.shape[2:])}
-    fill = lowest(op.dtype) if op.function == "max" else 0
+    below = lowest(op.dtype) if op.function == "max" else 0
+    fill = below if any((*op.pads_low, *op.pads_high)) else None
 
     def body(scope: Scope, at: At) -> Expr:
         return low.read(op.x, scope, (at["n"], at["m"], *windows(op, at)), fill)
@@ -130,7 +134,9 @@ def arg_reduce(low: Lowering, op: ArgReduce) -> Value:
         wanted = low.access(op, best, scope, tuple(at.get(n, Affine()) for n in names))
         number = low.read(counter, scope, (at[names[op.axis]],))
         nowhere = Const(I32, -1 if op.last else extent)
-        found = Apply(np.dtype(bool), "equal", (here, wanted))
+        found = Apply(BOOL, "equal", (here, wanted))
+        if is_float(op.x.dtype):  # NaN is the extreme value where there is one, and equals nothing
+            found = Apply(BOOL, "or", (found, Apply(BOOL, "isnan", (here,))))
         return Apply(I32, "where", (found, number, nowhere))
 
     place = low.emit(op, loops, "max" if op.last else "min", position)

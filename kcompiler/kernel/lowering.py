@@ -9,6 +9,7 @@ making (`Split`), and the nest is made again; a concatenation cuts the output in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ from kcompiler.graph.operators.movement import (
     Concat,
     Gather,
     Pad,
+    Reshape,
     Slice,
     Transpose,
 )
@@ -40,7 +42,7 @@ from kcompiler.kernel.loops import (
     Unsupported,
     unflatten,
 )
-from kcompiler.kernel.nest import Access, Affine, Axis, Nest, Operand
+from kcompiler.kernel.nest import Access, Affine, Axis, Nest, Operand, row_major
 from kcompiler.kernel.views import is_movement
 from kcompiler.scalar import working_dtype
 
@@ -116,6 +118,9 @@ class Lowering(Emitter):
             found = place.index(index, scope)
         except NotAffineError as error:
             raise Unsupported(op, f"its index is not affine: {error}") from None
+        operand = self.operands[place.operand]
+        if fill is not None and operand.role == "local" and outside(found, operand.shape, scope):
+            raise Unsupported(op, "padding around what the same kernel computes needs a tensor")
         dtype = working_dtype(self.operands[place.operand].dtype)
         return scope.load(Access(place.operand, found, fill), dtype)
 
@@ -199,15 +204,30 @@ class Lowering(Emitter):
     def gather(self, op: Gather, scope: Scope, index: Index) -> Expr:
         """An indirect access: rows that other data name."""
         rank, axis = len(op.indices.shape), op.axis
-        x, indices = self.value(op.x), self.value(op.indices)
+        named = self.flat(op.indices)
+        x, indices = self.value(op.x), self.value(named)
         if not isinstance(x, Place) or self.operands[x.operand].role == "local":
             raise Unsupported(op, "it gathers from a tensor that is not in memory")
         if not isinstance(indices, Place) or self.operands[indices.operand].role == "local":
             raise Unsupported(op, "its indices are computed in the same kernel")
-        chosen = self.access(op.indices, indices, scope, index[axis : axis + rank])
+        where = index[axis : axis + rank]
+        if named is not op.indices:
+            steps = zip(where, row_major(op.indices.shape), strict=True)
+            where = (reduce(Affine.plus, (form.scaled(step) for form, step in steps)),)
+        chosen = self.access(named, indices, scope, where)
         place = x.index((*index[:axis], ZERO, *index[axis + rank :]), scope)
         access = Access(x.operand, place, None, (axis, chosen.read))
         return scope.load(access, working_dtype(op.dtype))
+
+    def flat(self, indices: Op) -> Op:
+        """Indices in one dimension, as a gather takes them."""
+        if len(indices.shape) < 2 or not isinstance(self.value(indices), Place):
+            return indices
+        found = Reshape(indices, (indices.type.size,)).with_origin(indices.origin)
+        if self.in_memory(found) is None:
+            raise Unsupported(indices, "a gather takes indices in one dimension")
+        self.kept.append(found)
+        return found
 
     # ---- reads ------------------------------------------------------
 
@@ -303,6 +323,12 @@ def cost(op: Elementwise) -> int:
     if isinstance(op, Cast) and working_dtype(op.dtype) == op.dtype == working_dtype(op.x.dtype):
         return 0
     return 1 if op.function in SIMPLE else SPECIAL
+
+
+def outside(index: Index, shape: tuple[int, ...], scope: Scope) -> bool:
+    """Whether an index may leave a tensor."""
+    limits = (form.bounds(scope.extents) for form in index)
+    return any(low < 0 or high >= n for (low, high), n in zip(limits, shape, strict=True))
 
 
 def shifted(index: Index, low: tuple[int, ...]) -> Index:

@@ -61,7 +61,7 @@ def _closure(
             more = _axes_of(dim, operands, nests)
             if more is None:
                 return None
-            axes += [m for m in more if m not in axes]
+            axes += [m for m in dict.fromkeys(more) if m not in axes]
     return Group(tuple(axes), tuple(dims))
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from kcompiler.machine.layouts import apart
 from kcompiler.machine.touch import Touch
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -42,7 +43,7 @@ class History:
         for (low, high), number in reversed(self.runs.items()):
             if number <= known:
                 break
-            if low < stop and start < high:
+            if low < stop and start < high and _meet(low, high, touch):
                 known = number
                 break
         for boxes in reversed(self.boxes.values()):
@@ -51,6 +52,11 @@ class History:
             if boxes.low < stop and start < boxes.high:
                 known = boxes.newest(touch, start, stop, known)
         return known
+
+
+def _meet(low: int, high: int, touch: Touch) -> bool:
+    """Whether a run of bytes inside a touch's bounds, as it is here, has bytes of the touch."""
+    return not touch.dims or not apart((low, high - low, ()), (touch.base, touch.run, touch.dims))
 
 
 class Boxes:
@@ -116,11 +122,10 @@ class Boxes:
         if same and hits.any() and self._told_apart(touch):
             for d, (sets, (_, mask)) in enumerate(zip(self._sets, touch.dims, strict=True)):
                 hits &= sets.meets(mask)[self._table[3 + d, : len(hits)]]
+        # What all together do not tell apart each pair may: ask them, the latest first.
         found = np.flatnonzero(hits)
-        if same:  # all together may be too many to tell apart where a pair is not: ask each pair
-            found = found[np.argsort(-numbers[found], kind="stable")]
-            return next((int(numbers[r]) for r in found if self._touches[r].overlaps(touch)), known)
-        return int(numbers[found].max()) if len(found) else known
+        found = found[np.argsort(-numbers[found], kind="stable")]
+        return next((int(numbers[r]) for r in found if self._touches[r].overlaps(touch)), known)
 
 
 class _Sets:

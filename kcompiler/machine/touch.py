@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kcompiler.machine.layouts import apart
+
 
 @dataclass(frozen=True)
 class Touch:
@@ -40,7 +42,7 @@ class Touch:
         return self.run == 0 or any(mask == 0 for _, mask in self.dims)
 
     def overlaps(self, other: Touch) -> bool:
-        """Whether a byte may be in both; exact for boxes of one tensor, conservative otherwise."""
+        """Whether a byte may be in both; exact for boxes of dense tensors, else conservative."""
         if self.memory != other.memory or self.empty or other.empty:
             return False
         if self.stop <= other.start or other.stop <= self.start:
@@ -48,27 +50,35 @@ class Touch:
         return not self._apart(other)
 
     def _apart(self, other: Touch) -> bool:
-        """Boxes of one tensor (same base, strides, run) are apart when one dimension's sets are."""
+        """Boxes of one layout are apart when one dimension's sets are; for others see `layouts`."""
+        if not self.dims and not other.dims:
+            return False  # two runs, whose bounds overlap
         same = (self.base, self.run) == (other.base, other.run) and len(self.dims) == len(
             other.dims
         )
-        if not same or any(a[0] != b[0] for a, b in zip(self.dims, other.dims, strict=True)):
-            return False
-        if not _injective(self.dims, other.dims, self.run):
-            return False
-        return any(a[1] & b[1] == 0 for a, b in zip(self.dims, other.dims, strict=True))
+        if (
+            same
+            and all(a[0] == b[0] for a, b in zip(self.dims, other.dims, strict=True))
+            and _injective(self.dims, other.dims, self.run)
+        ):
+            return any(a[1] & b[1] == 0 for a, b in zip(self.dims, other.dims, strict=True))
+        return apart((self.base, self.run, self.dims), (other.base, other.run, other.dims))
 
 
 def indices(values: range) -> int:
     """The bit mask of a range of indices (step >= 1)."""
-    if len(values) == 0:
+    total = len(values)
+    if total == 0:
         return 0
     if values.step == 1:
-        return ((1 << len(values)) - 1) << values.start
-    mask = 0
-    for value in values:
-        mask |= 1 << value
-    return mask
+        return ((1 << total) - 1) << values.start
+    mask, done = 1, 1
+    while done < total:  # twice as many each time: a bit at a time is quadratic
+        more = min(done, total - done)
+        part = mask & ((1 << ((more - 1) * values.step + 1)) - 1)
+        mask |= part << (done * values.step)
+        done += more
+    return mask << values.start
 
 
 def _lowest(mask: int) -> int:

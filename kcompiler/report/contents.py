@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kcompiler.artifact.identity import chip_facts
-from kcompiler.graph.types import dtype_name
+from kcompiler.graph.types import OpenType, dtype_name
 from kcompiler.report.units import count, nbytes, printable, seconds
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def kernel_table(model: CompiledModel) -> Table:
     return table
 
 
-def _tensor(name: str, kind: TensorType) -> dict[str, Any]:
+def _tensor(name: str, kind: TensorType | OpenType) -> dict[str, Any]:
+    if isinstance(kind, OpenType):
+        return {"name": name, "type": kind.name}
     return {"name": name, "dtype": dtype_name(kind.dtype), "shape": list(kind.shape)}
 
 

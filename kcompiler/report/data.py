@@ -13,12 +13,27 @@ from kcompiler.machine.queues import is_wait
 
 if TYPE_CHECKING:
     from kcompiler.api import CompileCost, CompiledModel
-    from kcompiler.graph.types import TensorType
+    from kcompiler.buckets.bucket import Bucket
+    from kcompiler.graph.types import OpenType, TensorType
     from kcompiler.machine.chip import Memory
     from kcompiler.machine.program import Program
     from kcompiler.machine.target import Target
     from kcompiler.package import PackageInfo
     from kcompiler.verify import Verification
+
+
+@dataclass(frozen=True)
+class BucketTime:
+    """What one bucket takes, on the NPU."""
+
+    dims: Mapping[str, int]
+    cycles: int
+    seconds: float
+    dram_bytes: int
+
+    def json(self) -> dict[str, Any]:
+        """The bucket as an object."""
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -29,8 +44,8 @@ class Report:
     target: str
     precision: str
     calibrated: str
-    inputs: tuple[tuple[str, TensorType], ...]
-    outputs: tuple[tuple[str, TensorType], ...]
+    inputs: tuple[tuple[str, TensorType | OpenType], ...]
+    outputs: tuple[tuple[str, TensorType | OpenType], ...]
     npu_nodes: int
     host_nodes: int
     npu_macs: int
@@ -48,6 +63,7 @@ class Report:
     verification: Verification | None = None
     cost: CompileCost | None = None
     package: PackageInfo | None = None
+    buckets: tuple[BucketTime, ...] = ()  # the rest of the report is that of the largest
 
     @property
     def mac_share(self) -> float:
@@ -73,6 +89,7 @@ class Report:
                 "compulsory_bytes": self.compulsory_bytes,
             },
             "memory": {name: {"peak": p, "size": s} for name, (p, s) in self.memory.items()},
+            **({"buckets": [b.json() for b in self.buckets]} if self.buckets else {}),
             "facts": {"unknown": self.unknown_facts, "total": self.total_facts},
             "verify": _verify(self.verification),
             "compile": _compile(self.cost),
@@ -109,7 +126,14 @@ def make_report(model: CompiledModel) -> Report:
         verification=model.verification,
         cost=model.cost,
         package=model.package,
+        buckets=tuple(_bucket(b, made) for b, made in model.buckets),
     )
+
+
+def _bucket(bucket: Bucket, model: CompiledModel) -> BucketTime:
+    timings = [t for t in model.timings if t is not None]
+    cycles, seconds = sum(t.cycles for t in timings), sum(t.seconds for t in timings)
+    return BucketTime(dict(bucket.dims), cycles, seconds, sum(t.dram_bytes for t in timings))
 
 
 def hosts(compilation: Compilation) -> list[HostSegment]:

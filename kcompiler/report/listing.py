@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def listing(model: CompiledModel, level: str) -> str:
     """All NPU segments as a graph, as kernels, or as assembly ("graph", "kernel", "asm")."""
     texts = {"graph": _graph, "kernel": _kernels, "asm": _assembly}
+    if model.buckets:
+        return "".join(f"# bucket {b}\n{listing(made, level)}" for b, made in model.buckets)
     return "".join(line for s in model.programs for line in texts[level](s, model))
 
 

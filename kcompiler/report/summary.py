@@ -12,8 +12,8 @@ from kcompiler.report.units import capacity, count, nbytes, percent, printable, 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kcompiler.graph.types import TensorType
-    from kcompiler.report.data import Report
+    from kcompiler.graph.types import OpenType, TensorType
+    from kcompiler.report.data import BucketTime, Report
     from kcompiler.verify import OutputError, Verification
 
 
@@ -43,6 +43,8 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "MACs", f"{percent(report.mac_share)} of {count(macs)} on the NPU" if macs else "none"
     predicted = f"{seconds(report.seconds)} predicted ({report.cycles:,} cycles)"
     yield "latency", f"{predicted}, roofline bound {seconds(report.bound_seconds)}"
+    if report.buckets:
+        yield "buckets", "\n".join(_bucket(bucket) for bucket in report.buckets)
     moved, least = nbytes(report.dram_bytes), nbytes(report.compulsory_bytes)
     yield "DRAM traffic", f"{moved}, compulsory {least}"
     yield "on-chip peak", _memory(report)
@@ -62,7 +64,12 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         yield "note", printable(note)
 
 
-def _interface(tensors: Sequence[tuple[str, TensorType]]) -> str:
+def _bucket(bucket: BucketTime) -> str:
+    dims = " ".join(f"{printable(name)}={size}" for name, size in bucket.dims.items())
+    return f"{dims}: {seconds(bucket.seconds)} predicted, {nbytes(bucket.dram_bytes)} of DRAM"
+
+
+def _interface(tensors: Sequence[tuple[str, TensorType | OpenType]]) -> str:
     return "\n".join(f"{printable(name)}: {kind}" for name, kind in tensors) or "none"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from kcompiler.graph.node import Array
 from kcompiler.graph.types import (
     BOOL,
+    F16,
     F32,
     F64,
     I32,
@@ -28,6 +29,7 @@ _SATURATING = (
     "float8_e5m2fnuz",
     "float4_e2m1fn",
 )
+_NATIVE = frozenset({F16, F32, F64})
 
 
 def convert(x: Array, dtype: np.dtype[Any]) -> Array:
@@ -90,12 +92,27 @@ def _narrow(x: Array, dtype: np.dtype[Any]) -> Array:
 
 def _saturated(x: Array, dtype: np.dtype[Any]) -> Array:
     largest = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
-    wide = x if x.dtype == F64 else x.astype(F32)
-    return np.asarray(np.clip(wide, -largest, largest).astype(dtype))
+    return np.asarray(np.clip(_to_odd(x), -largest, largest).astype(dtype))
 
 
 def _to_float(x: Array, dtype: np.dtype[Any]) -> Array:
-    if x.dtype.kind == "V" or dtype.kind == "V":  # ml_dtypes convert to and from float32 reliably
-        wide = x.astype(F64 if x.dtype == F64 else F32)
-        return wide.astype(dtype)
-    return x.astype(dtype)
+    if dtype not in _NATIVE:
+        return _to_odd(x).astype(dtype)
+    native = x.dtype in _NATIVE or not is_float(x.dtype)
+    return x.astype(dtype) if native else x.astype(F32).astype(dtype)
+
+
+def _to_odd(x: Array) -> Array:
+    """`x` in float32; what is not exact becomes the neighbour whose last bit is 1.
+
+    ml_dtypes convert through float32. Rounding to nearest twice may miss the nearest number; after
+    rounding to odd the second rounding sees on which side of a half-way point `x` is.
+    """
+    narrow = np.asarray(x.astype(F32, copy=False))
+    if x.dtype.itemsize < F32.itemsize or x.dtype == F32:
+        return narrow
+    exact = x.astype(F64)
+    even = (narrow.view(np.uint32) & 1) == 0
+    toward = np.where(exact > narrow, np.inf, -np.inf).astype(F32)
+    wrong = even & (narrow != exact) & np.isfinite(narrow)
+    return np.where(wrong, np.nextafter(narrow, toward), narrow)

@@ -147,18 +147,6 @@ def tangent(values: Values, errors: Values) -> Array:
     return np.where(e == 0, 0.0, np.where(same, monotone(np.tan)(values, errors), np.inf))
 
 
-def even(function: Callable[[Array], Array]) -> ErrorRule:
-    """A function with its one minimum at 0 (cosh)."""
-
-    def rule(values: Values, errors: Values) -> Array:
-        (x,), (e,) = values, errors
-        ends = monotone(function)(values, errors)
-        bottom = distance(function(np.zeros_like(x)), function(x))
-        return np.where(np.abs(x) < e, np.maximum(ends, bottom), ends)
-
-    return rule
-
-
 def _any(errors: Values, values: Values) -> Array:
     wrong = np.zeros(_shape(values), np.bool_)
     for error in errors:

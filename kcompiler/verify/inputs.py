@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from kcompiler.buckets.layout import is_position
 from kcompiler.graph.node import Array, Constant, Graph, Input, Op
 from kcompiler.graph.operators import Fused, Gather
 from kcompiler.graph.types import BOOL, TensorType, is_float
@@ -31,6 +32,8 @@ def sample_inputs(graph: Graph, given: Mapping[str, Array] | None = None) -> dic
 
 def _sample(graph: Graph, node: Input, number: int) -> Array:
     kind, rng = node.type, np.random.default_rng([_SEED, number])
+    if is_position(node.name):
+        return np.arange(kind.size, dtype=kind.dtype).reshape(kind.shape)
     if kind.dtype == BOOL or any(word in node.name.lower() for word in _MASKS):
         return np.ones(kind.shape, kind.dtype)
     if is_float(kind.dtype):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kcompiler.buckets.layout import is_position
 from kcompiler.compilation import Compilation, NpuSegment
 from kcompiler.errors import UsageError
 from kcompiler.graph.node import Array
-from kcompiler.graph.types import is_float
+from kcompiler.graph.types import F32, is_float
+from kcompiler.host import HostModel
 from kcompiler.machine.hazards import hazards
 from kcompiler.machine.simulator.function import SimulationError
 from kcompiler.machine.simulator.memories import MachineFault
-from kcompiler.runtime import Executor, HostModel, check_feeds
+from kcompiler.runtime import Executor, check_feeds
 from kcompiler.verify.inputs import sample_inputs
 from kcompiler.verify.kernels import KernelCheck, Parts
 from kcompiler.verify.result import Failure, OutputError, Verification
@@ -53,9 +55,8 @@ def verify(
         results = Executor(compilation, target, checked=True).run(feeds, check.before, check.after)
     except (SimulationError, MachineFault) as error:
         failure = failure or check.failure or _stopped(check, str(error))
-    reference, expected = _reference(compilation, source, feeds)
-    outputs = {n: compare(results[n], e) for n, e in expected.items() if n in results}
-    failure = failure or check.failure or _model(compilation.precision, outputs, expected)
+    reference, outputs, last = compare_outputs(compilation, source, feeds, results)
+    failure = failure or check.failure or last
     generated = tuple(name for name in feeds if name not in (given or {}))
     return Verification(failure is None, reference, outputs, check.checked, generated, failure)
 
@@ -91,12 +92,51 @@ def _hazard(index: int, segment: NpuSegment, target: Target) -> Failure | None:
     )
 
 
+def compare_outputs(
+    compilation: Compilation,
+    source: str | bytes,
+    feeds: Mapping[str, Array],
+    results: Mapping[str, Any],
+) -> tuple[str, dict[str, OutputError], Failure | None]:
+    """The last rung: what the reference is, how far results are from it, and whether too far."""
+    reference, expected = _reference(compilation, source, feeds)
+    pairs = {n: comparable(results[n], e) for n, e in expected.items() if n in results}
+    outputs = {n: compare(*pair) for n, pair in pairs.items()}
+    return reference, outputs, _model(compilation.precision, outputs, pairs)
+
+
 def _reference(
     compilation: Compilation, source: str | bytes, feeds: Mapping[str, Array]
-) -> tuple[str, dict[str, Array]]:
+) -> tuple[str, dict[str, Any]]:
     names = [name for name, _ in compilation.outputs]
     model = HostModel(source)
-    return model.engine, dict(zip(names, model.run(names, feeds), strict=True))
+    given = {name: value for name, value in feeds.items() if not is_position(name)}
+    found = model.run(names, {**given, **compilation.values})
+    return model.engine, dict(zip(names, found, strict=True))
+
+
+def comparable(found: Any, expected: Any) -> tuple[Array, Array]:
+    """Both as arrays of numbers: sequences end to end, text as ones, or zeros where it differs."""
+    if isinstance(expected, list | tuple):
+        if not isinstance(found, list | tuple) or len(found) != len(expected):
+            return _DIFFERENT
+        pairs = [comparable(f, e) for f, e in zip(found, expected, strict=True)]
+        if any(f.shape != e.shape for f, e in pairs):
+            return _DIFFERENT
+        return _joined([f for f, _ in pairs]), _joined([e for _, e in pairs])
+    if found is None or expected is None:
+        return _DIFFERENT if found is not expected else (np.zeros(0), np.zeros(0))
+    found, expected = np.asarray(found), np.asarray(expected)
+    if expected.dtype.kind in "OUS" and found.shape == expected.shape:
+        return (found.astype(str) == expected.astype(str)).astype(F32), np.ones(found.shape, F32)
+    return found, expected
+
+
+def _joined(values: Sequence[Array]) -> Array:
+    return np.concatenate([np.zeros(0), *(v.ravel() for v in values)])
+
+
+_DIFFERENT = np.zeros(0), np.ones(1)
 
 
 def compare(found: Array, expected: Array) -> OutputError:
@@ -114,7 +154,9 @@ def compare(found: Array, expected: Array) -> OutputError:
 
 
 def _model(
-    precision: str, outputs: Mapping[str, OutputError], expected: Mapping[str, Array]
+    precision: str,
+    outputs: Mapping[str, OutputError],
+    pairs: Mapping[str, tuple[Array, Array]],
 ) -> Failure | None:
     least = LEAST_SQNR.get(precision, 0.0)
     for name, error in outputs.items():
@@ -125,7 +167,7 @@ def _model(
             )
             return Failure("model", text)
         low = error.sqnr_db is not None and error.sqnr_db < least
-        if low and is_float(expected[name].dtype):
+        if low and is_float(pairs[name][1].dtype):
             text = f"output {name!r} agrees with the reference to {error.sqnr_db:.1f} dB only"
             return Failure("model", f"{text}; {precision} should give {least:.0f} dB at least")
     return None

@@ -15,7 +15,8 @@ from kcompiler.errors import IRError, UsageError
 from kcompiler.graph.interpreter import run_nodes
 from kcompiler.graph.node import Array, Constant, Graph, Input, Op
 from kcompiler.graph.operators import Cast, Fused, Host
-from kcompiler.runtime import Executor, HostModel, check_feeds
+from kcompiler.host import HostModel
+from kcompiler.runtime import Executor, check_feeds
 from kcompiler.verify.inputs import sample_inputs
 from kcompiler.verify.kernels import Plan
 from kcompiler.verify.ladder import compare

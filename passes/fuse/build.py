@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from kcompiler.graph.node import Constant, Graph, Input, Op
 from kcompiler.graph.operators import Fused, Host, Item, Slice
-from kcompiler.graph.operators.movement import Broadcast
+from kcompiler.graph.operators.movement import Broadcast, Gather
 from kcompiler.kernel.from_graph import Unsupported, region_of
 from kcompiler.kernel.views import is_movement, view_of
 from kcompiler.passes.fuse.groups import Group
@@ -95,11 +95,18 @@ class Materializer:
             if id(node) in self.inside or isinstance(node, Host | Item):
                 for operand in node.operands:
                     if id(operand) not in self.inside:
-                        self._readable(operand, whole=isinstance(node, Host))
+                        self._readable(operand, whole=self._wants_all(node, operand))
         for _, value in self.graph.outputs:
             if is_movement(value):
                 self._readable(value, whole=True)
         return sorted(self.groups, key=lambda g: self.order[id(g.root)])
+
+    def _wants_all(self, node: Op, operand: Op) -> bool:
+        """Whether a reader takes a tensor as it lies in memory and no view of one."""
+        if isinstance(node, Gather) and operand is node.indices:
+            view = view_of(operand, self.stored)
+            return view is None or not view.dense
+        return isinstance(node, Host)
 
     def _readable(self, op: Op, *, whole: bool) -> None:
         """Store what a view cannot express; `whole` when the reader wants the tensor itself."""

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 
 from kcompiler.graph.node import Constant, Graph, Input, Op
 from kcompiler.graph.operators import (
+    Add,
     ArgReduce,
     Attention,
+    Cast,
     Concat,
     Contract,
     Conv,
@@ -27,10 +29,12 @@ from kcompiler.graph.operators import (
     Host,
     Item,
     LayerNorm,
+    Mul,
     Pad,
     Reduce,
     RmsNorm,
     Softmax,
+    Sub,
     TopKIndices,
     TopKValues,
     Window,
@@ -139,12 +143,30 @@ class Grouping:
             leaving = [m for m in members if self._leaves(m, inside)]
             if len(leaving) == 1:
                 found.append((tuple(members), leaving[0]))
+        self._stop_at_bytes(found)
         while True:
             chosen, root = found.pop()
             group = Group(list(chosen), root)
             moved = any(is_movement(m) for m in chosen)
             if not found or not moved or self.limits.supported(group):
                 return group
+
+    def _stop_at_bytes(self, found: list[tuple[tuple[Op, ...], Op]]) -> None:
+        """Leave making numbers of stored bytes to a reader that can do it on its way in."""
+        members, root = found[-1]
+        readers = self.users(root)
+        if id(root) in self.outputs or not all(
+            isinstance(r, (*WITH_PROLOGUE, Elementwise)) for r in readers
+        ):
+            return
+        for position in range(len(found) - 2, -1, -1):
+            before, stored = found[position]
+            tail = members[len(before) :]
+            if not all(_only_numbers(m) for m in tail):
+                return
+            if stored.dtype.itemsize == 1 < root.dtype.itemsize:
+                del found[position + 1 :]
+                return
 
     def _next(self, members: Sequence[Op], inside: set[int]) -> Op | None:
         """The first node after the group that reads it: no other operand of it depends on it."""
@@ -186,9 +208,10 @@ class Grouping:
             return False
         if len(group.members) >= self.limits.members:
             return False
-        if not isinstance(producer, Elementwise | Pad | Concat) or not _reads_once(
-            reader, producer
-        ):
+        if not isinstance(producer, Elementwise | Pad | Concat):
+            return False
+        windowed = isinstance(producer, Pad) and _pads_window(reader, producer)
+        if not windowed and not _reads_once(reader, producer):
             return False
         if any(u not in group for u in self.users(producer)):
             return False
@@ -196,13 +219,32 @@ class Grouping:
         if len(inputs_of(larger.members)) > max(self.limits.inputs, len(inputs_of(group.members))):
             return False
         copies = isinstance(producer, COPIES)
-        return not copies or (isinstance(reader, Elementwise) and self.limits.supported(larger))
+        takes = windowed or isinstance(reader, Elementwise)
+        return not copies or (takes and self.limits.supported(larger))
+
+
+def _only_numbers(op: Op) -> bool:
+    """Whether an operator is of those that make numbers of integers: with constants alone."""
+    known = [o for o in op.operands if isinstance(o, Constant)]
+    return isinstance(op, Cast | Add | Sub | Mul) and len(op.operands) - len(known) == 1
+
+
+def _pads_window(reader: Op, pad: Op) -> bool:
+    """Whether a window slides over a padded tensor: its reads can be the padding.
+
+    A tensor lies in memory under it, since engines compute elements and transfers pad them.
+    """
+    if not isinstance(reader, Conv | Window) or reader.x is not pad:
+        return False
+    return not any((*reader.pads_low, *reader.pads_high))
 
 
 def _reads_once(reader: Op, producer: Op) -> bool:
     """Whether a node reads each element of an operand for one element of its own, or one row."""
     if isinstance(reader, Elementwise):
         return producer.shape == reader.shape
+    if isinstance(reader, Pad):
+        return False  # padding goes around a tensor in memory
     if isinstance(reader, WITH_PROLOGUE):
         return reader.operands[0] is producer and all(
             o is not producer for o in reader.operands[1:]

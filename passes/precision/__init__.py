@@ -23,9 +23,10 @@ from kcompiler.graph.operators import (
     Mul,
     Pow,
     Reduce,
+    Round,
     Window,
 )
-from kcompiler.graph.types import BF16, F16, F32, is_float, is_integer
+from kcompiler.graph.types import BF16, F16, F32, F64, is_float, is_integer
 from kcompiler.kernel.views import is_movement
 from kcompiler.passes.precision.retype import Retyper, largest, narrowed
 from kcompiler.pattern import splat
@@ -45,8 +46,9 @@ class Precision(Pass):
     Inputs, outputs and what the host reads and writes keep their types; casts stand at the border.
     Narrower floats and integers stay. A result stays float32 where the stored type is known to fail
     it: sums over a tensor that nothing scales down, powers, what comes from wide integers or is
-    computed with numbers beyond the range. Constants are rounded, small ones only where that keeps
-    their digits.
+    computed with numbers beyond the range, and for f32 what is float64. Constants are rounded,
+    small ones only where that keeps their size, and those of kernels that make integers, or numbers
+    of them, not at all.
     """
 
     float: str = "f16"
@@ -86,21 +88,25 @@ class _Conversion:
         raise ValueError(f"precision works on fused graphs, and {node!r} is outside of any kernel")
 
     def _kernel(self, node: Fused) -> Op:
+        if self.stored == F32 and any(n.dtype == F64 for n in node.body.nodes):
+            return node.with_operands([self._as(x, x.dtype) for x in node.xs])
         products = _read_by_products(node.body)
+        exact = any(map(_ends_integers, node.body.nodes))
         operands = [
-            self._operand(x, id(i) in products)
+            self._operand(x, id(i) in products, exact)
             for x, i in zip(node.xs, node.body.inputs, strict=True)
         ]
         retyped = Retyper(node.body, self.stored, [x.dtype for x in operands])
         body = retyped.finished(self._result(node, retyped.root))
         return Fused(tuple(operands), body).with_origin(node.origin)
 
-    def _operand(self, x: Op, product: bool) -> Op:
-        """What a kernel reads for an operand of the old graph."""
+    def _operand(self, x: Op, product: bool, exact: bool) -> Op:
+        """What a kernel reads for an operand of the old graph; quantized ones keep factors."""
         if isinstance(x, Constant):
             if not _is_wide(x.dtype):
                 return x
-            keeps = not product and x.type.size <= SMALL and not _representable(x, self.stored)
+            small = x.type.size <= SMALL and not product
+            keeps = small and (exact or not _representable(x, self.stored))
             return self._as(x, F32 if keeps else self.stored)
         if product and _is_wide(self.new[id(x)].dtype):
             return self._as(x, self.stored)
@@ -134,6 +140,12 @@ def cast_kernel(x: Op, dtype: DType) -> Fused:
     inner = Input("x0", x.type)
     body = Graph("cast", (inner,), (("y", cast(inner, dtype)),))
     return Fused((x,), body).with_origin(x.origin)
+
+
+def _ends_integers(op: Op) -> bool:
+    """Whether integers become numbers or numbers integers: what a factor loses there is lost."""
+    sums = isinstance(op, Cast) and is_integer(op.x.dtype) and op.x.dtype.itemsize > 1
+    return isinstance(op, Round) or (sums and is_float(op.dtype))
 
 
 def _is_wide(dtype: DType) -> bool:

@@ -91,7 +91,8 @@ class Retyper:
                 x, y = (self._stored(o) for o in operands)
                 return _with_dtype(op, (x, y), F32)
             case Attention():
-                return op.with_operands([self._stored(o) for o in operands])
+                q, *others = [self._stored(o) for o in operands]
+                return op.with_operands([q, *(cast(o, q.dtype) for o in others)])
             case Cast():
                 return self._cast(op, operands[0])
             case Pad():
@@ -106,7 +107,7 @@ class Retyper:
             return Cast(x, op.dtype).with_origin(op.origin)
         narrows = is_float(op.x.dtype) and op.dtype.itemsize < op.x.dtype.itemsize
         target = op.dtype if narrows and op.dtype.itemsize < F32.itemsize else F32
-        return cast(cast(x, target), F32)
+        return _converted(_converted(x, target, op.origin), F32, op.origin)
 
     def _stored(self, x: Op) -> Op:
         """An operand of a product: constants are rounded, other values too if they are wider."""
@@ -115,6 +116,11 @@ class Retyper:
         if isinstance(x, Constant):
             return narrowed(x, self.stored)
         return cast(x, self.stored)
+
+
+def _converted(x: Op, dtype: DType, origin: tuple[str, ...]) -> Op:
+    """A cast that remembers its node, where one is needed."""
+    return x if x.dtype == dtype else Cast(x, dtype).with_origin(origin)
 
 
 def _wide(dtype: DType) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from kcompiler.graph.build import constant
 from kcompiler.graph.node import Constant, Op
-from kcompiler.graph.operators import Add, Broadcast, Fused, Host, Transpose
+from kcompiler.graph.operators import Add, Broadcast, Dequantize, Fused, Host, Transpose
 from kcompiler.pattern import node
 from kcompiler.rewrite import Match, Rule
 from kcompiler.sample import number, weight
@@ -19,7 +19,8 @@ class Fold(Rule):
     """An operator whose operands are all constants is a constant.
 
     A result of more than `limit` bytes is made only if the operands need as many: repeating a small
-    tensor is work for the chip, turning a large one is not.
+    tensor is work for the chip, turning a large one is not. Quantized weights stay quantized: what
+    reads them may take them as they are.
     """
 
     limit: int = 1 << 20
@@ -30,6 +31,8 @@ class Fold(Rule):
         root = match.root
         if not root.operands or isinstance(root, Host | Fused):
             return "it has no operands to know"
+        if isinstance(root, Dequantize):
+            return "quantized constants stay so"
         if not all(isinstance(o, Constant) for o in root.operands):
             return "an operand is not constant"
         needed = sum(o.type.nbytes for o in root.operands)

@@ -38,6 +38,9 @@ class Loop(Record):
     b: int = s(24, doc="byte stride in the second factor")
     acc: int = s(24, doc="byte stride in the sums")
 
+    def check(self) -> None:
+        _check_extent(self.extent)
+
 
 class VectorLoop(Record):
     """A loop of a vector nest."""
@@ -45,6 +48,9 @@ class VectorLoop(Record):
     extent: int = u(24, doc="iterations")
     out: int = s(24, doc="byte stride of the result")
     reads: tuple[int, ...] = many(s(24), most=15, doc="byte stride of each read; 0 repeats it")
+
+    def check(self) -> None:
+        _check_extent(self.extent)
 
 
 class Read(Record):
@@ -70,6 +76,10 @@ class Engine(Rebel):
 
     cores: int = u(10, doc="the first this many cores take part")
 
+    def check(self) -> None:
+        if self.cores == 0:
+            raise ValueError("no core takes part")
+
     def active_cores(self) -> int:
         """Cores that take part."""
         return self.cores
@@ -89,6 +99,11 @@ class MatrixContract(Engine, opcode=0x20, mnemonic="matrix.contract", engine="ma
     type_b: str = choice("f16", "bf16", "f32", "f8e4m3fn", "f8e5m2", "i8", "u8")
     loops: tuple[Loop, ...] = many(Loop, most=15)
     accumulate: int = u(1, default=0, doc="1: add to the sums that are there")
+
+    def check(self) -> None:
+        super().check()
+        if is_float(parse_dtype(self.type_a)) != is_float(parse_dtype(self.type_b)):
+            raise ValueError(f"the array multiplies no {self.type_a} with {self.type_b}")
 
     def execute(self, m: Machine) -> None:
         """One batched matrix product over the cores."""
@@ -146,12 +161,29 @@ class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
     accumulate: int = u(1, default=0, doc="1: combine with what is there")
 
     def check(self) -> None:
+        super().check()
         if self.reduced > len(self.loops):
             raise ValueError(f"{self.reduced} reduced loops of {len(self.loops)}")
         if any(len(x.reads) != len(self.sources) for x in self.loops):
             raise ValueError("every loop needs one stride for each read")
+        if self.combine == "none" and (self.reduced or self.accumulate):
+            raise ValueError("nothing says how values are combined")
         _check_micro(self.body, len(self.sources))
         _check_micro(self.result, len(self.sources))
+        self._check_loops()
+
+    def _check_loops(self) -> None:
+        """Each element of the result is written once, from reads that it alone decides."""
+        kept = len(self.loops) - self.reduced
+        if any(x.extent > 1 and x.out == 0 for x in self.loops[:kept]):
+            raise ValueError("a loop that is not reduced must move the result")
+        if any(step.function == "acc" for step in self.body):
+            raise ValueError("there is no acc before the reduction")
+        for step in self.result:
+            if step.function == "load" and any(
+                x.extent > 1 and x.reads[step.args[0]] for x in self.loops[kept:]
+            ):
+                raise ValueError(f"read {step.args[0]} has many values for one result")
 
     @property
     def work(self) -> elementwise.VectorWork:
@@ -202,6 +234,11 @@ class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
         kept = self.loops[: len(self.loops) - self.reduced]
         size = parse_dtype(self.out_type).itemsize
         return (touches.strided(SCRATCHPAD, self.out, size, [(x.extent, x.out) for x in kept]),)
+
+
+def _check_extent(extent: int) -> None:
+    if extent == 0:
+        raise ValueError("a loop of no iterations")
 
 
 def _check_micro(steps: Sequence[Micro], reads: int) -> None:

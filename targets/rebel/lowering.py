@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kcompiler.errors import CapacityError
 from kcompiler.graph.types import dtype_name
 from kcompiler.kernel.expr import Acc, Apply, Const, Expr, Load
 from kcompiler.kernel.nest import Access, Affine, Nest, Operand, row_major
@@ -79,8 +80,8 @@ class Lowering:
             )
         operand = self.kernel.operand(box.tensor)
         shared = self.bindings[box.tensor]
-        dims = tuple(self._dims(operand, box, copy))
-        base = shared.address + operand.offset * operand.dtype.itemsize
+        start, dims = self._dims(operand, box, copy)
+        base = shared.address + operand.offset * operand.dtype.itemsize + start
         keep = () if copy.indirect is None else (copy.indirect[0],)
         base, dims, kept = compact(base, dims, keep)
         common: dict[str, Any] = {
@@ -103,17 +104,35 @@ class Lowering:
             index_type=dtype_name(self.buffers[name].dtype),
         )
 
-    def _dims(self, operand: Operand, box: Box, copy: Copy) -> Iterator[isa.Dim]:
+    def _dims(self, operand: Operand, box: Box, copy: Copy) -> tuple[int, tuple[isa.Dim, ...]]:
+        """(bytes to add to the base, dimensions); a box that runs backwards turns its tensor."""
+        start, dims = 0, []
         for d, origin in enumerate(box.origin):
             gathered = copy.indirect is not None and copy.indirect[0] == d
-            yield isa.Dim(
-                extent=operand.shape[d],
-                stride=operand.strides[d] * operand.dtype.itemsize,
-                origin=origin.at(self.values),
-                step=box.step[d],
-                box=copy.dst.shape[d] if gathered else box.shape[d],
-                core_steps=tuple(origin.coefficient(var) for var, _ in self.grid),
+            extent, stride = operand.shape[d], operand.strides[d] * operand.dtype.itemsize
+            if extent >= 1 << 32:
+                raise CapacityError(
+                    f"a dimension of {extent:,} elements does not fit the DMA's descriptors",
+                    where=self.kernel.name,
+                    why="they count to 2^32 - 1",
+                    fix="cut the tensor, or fix a smaller dimension",
+                )
+            sign = -1 if box.step[d] < 0 else 1
+            first = origin.at(self.values)
+            if sign < 0:
+                start += (extent - 1) * stride
+                first = extent - 1 - first
+            dims.append(
+                isa.Dim(
+                    extent=extent,
+                    stride=sign * stride,
+                    origin=first,
+                    step=abs(box.step[d]),
+                    box=copy.dst.shape[d] if gathered else box.shape[d],
+                    core_steps=tuple(sign * origin.coefficient(var) for var, _ in self.grid),
+                )
             )
+        return start, tuple(dims)
 
     def compute(self, compute: Compute) -> isa.Rebel:
         """A nest as matrix or vector work, whichever takes fewer cycles when both can."""
@@ -131,6 +150,8 @@ class Lowering:
 
     def place(self, access: Access, nest: Nest) -> tuple[int, dict[str, int]]:
         """(byte address, byte stride of each axis) of an access to a buffer."""
+        if access.fill is not None:
+            raise ValueError(f"{self.kernel.name}: engines do not pad, {access.operand} has a fill")
         buffer = self.buffers[access.operand]
         size = buffer.dtype.itemsize
         steps = [s * size for s in row_major(buffer.shape)]

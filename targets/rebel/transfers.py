@@ -10,7 +10,6 @@ import numpy as np
 
 from kcompiler.graph.types import parse_dtype
 from kcompiler.machine.chip import Chip
-from kcompiler.machine.cost import dma_cycles
 from kcompiler.machine.instruction import Record, choice, many, s, u
 from kcompiler.machine.simulator import boxes
 from kcompiler.machine.simulator.boxes import CoreBox
@@ -50,6 +49,8 @@ class Transfer(Rebel):
     def check(self) -> None:
         if self.itemsize not in (1, 2, 4, 8):
             raise ValueError(f"itemsize {self.itemsize} is not 1, 2, 4 or 8")
+        if 0 in self.grid:
+            raise ValueError("a grid of no cores")
         if any(len(d.core_steps) != len(self.grid) for d in self.dims):
             raise ValueError("every dim needs one core step for each axis of the grid")
         if any(d.step == 0 for d in self.dims):
@@ -66,7 +67,7 @@ class Transfer(Rebel):
 
     def cycles(self, chip: Chip) -> int:
         """Cycles that a core's port is busy."""
-        return int(dma_cycles(*touches.port_work(self), chip))
+        return touches.port_cycles(self, chip)
 
     def traffic(self, chip: Chip) -> Mapping[str, int]:
         """Bytes moved from or to the shared memory; what several cores read alike moves once."""
@@ -138,11 +139,24 @@ class NdmaGather(Transfer, opcode=0x12, mnemonic="ndma.gather", engine="ndma_loa
             indices=wrapped,
         )
 
+    def check(self) -> None:
+        super().check()
+        if self.axis >= len(self.dims):
+            raise ValueError(f"axis {self.axis} of {len(self.dims)} dims")
+
+    def cycles(self, chip: Chip) -> int:
+        """Cycles that a core's port is busy; no run is longer than what one index chooses."""
+        return touches.port_cycles(self, chip, self.axis)
+
+    def traffic(self, chip: Chip) -> Mapping[str, int]:
+        """Bytes of the chosen indices; cores that share them move them once."""
+        return {self.memory: touches.unique_bytes(self, self.axis)}
+
     def reads(self, chip: Chip) -> tuple[Touch, ...]:
         """Any index may be read, and the indices themselves."""
         size = parse_dtype(self.index_type).itemsize * self.dims[self.axis].box
         return (
-            *touches.outside(self, whole=self.axis),
+            *touches.outside(self, self.axis),
             touches.dense(SCRATCHPAD, self.indices, size),
         )
 

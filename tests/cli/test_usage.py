@@ -90,7 +90,11 @@ ERRORS = {
     ),
     "dim that is no number": (
         ["m.onnx", *T, "--dim", "batch=one"],
-        "error: --dim batch=one: 'one' is not a whole number\n",
+        (
+            "error: --dim batch=one is no extent, no range and no sum of dimensions given\n"
+            "  try: 128, 1..512:128 (buckets of up to 128, 256, 384, 512), 1,32,128, or a sum like "
+            "past+seq\n"
+        ),
     ),
     "dim twice": (
         ["m.onnx", *T, "--dim", "b=1", "--dim", "b=2"],

@@ -99,14 +99,12 @@ def test_loop_is_unrolled(rounds: int, condition: int | None) -> None:
 
 def test_loop_of_open_length_has_no_fixed_type() -> None:
     proto = counting_loop()
-    with pytest.raises(UnsupportedError) as caught:
-        load_model(proto)
-    assert str(caught.value) == (
-        "error: output 'y' has no fixed type\n"
-        "  at: loop\n"
-        "  because: the number of rounds of a Loop depends on the inputs\n"
-        "  try: cut the model before this operator, or make its shape independent of the data"
-    )
+    imported = load_model(proto)
+    assert imported.deciding == ("n",)
+    assert imported.tail is not None
+    why = "the number of rounds of a Loop depends on the inputs"
+    assert imported.tail.operators == (("loop", "Loop", why),)
+    assert load_model(proto, values={"n": np.array(3)}).tail is None
 
 
 def test_loop_of_open_length_stays_on_the_host() -> None:
@@ -136,6 +134,22 @@ def test_scan() -> None:
             scan_output_axes=[1],
         )
         agree(model([scan], X, ["last", "each"], {"w": floats(3, seed=4)}), {"x": floats(2, 3)})
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_scan_as_it_was_in_opset_8(batch: int) -> None:
+    """Each element of the batch has a state of its own, and no axes can be chosen."""
+    body = helper.make_graph(
+        [node("Add", ["s", "r"], ["t"]), node("Identity", ["t"], ["o"])],
+        "body",
+        [helper.make_tensor_value_info(n, F, [3]) for n in ("s", "r")],
+        [helper.make_tensor_value_info(n, F, [3]) for n in ("t", "o")],
+    )
+    options = {"body": body, "num_scan_inputs": 1, "directions": [1]}
+    scan = node("Scan", ["", "w", "x"], ["last", "each"], **options)
+    inputs = {"x": ("float32", (batch, 4, 3))}
+    proto = model([scan], inputs, ["last", "each"], {"w": floats(batch, 3, seed=4)}, opset=8)
+    agree(proto, {"x": floats(batch, 4, 3)})
 
 
 def function(

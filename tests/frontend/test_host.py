@@ -62,18 +62,6 @@ def test_text_on_the_way_stays_on_the_host() -> None:
     agree(proto, {"x": f32([1, 2, 3])}, host=True)
 
 
-def test_no_type_at_the_end_is_an_error() -> None:
-    proto, _ = one("NonZero", [floats(3, 4)], name="find")
-    with pytest.raises(UnsupportedError) as caught:
-        load_model(proto)
-    assert str(caught.value) == (
-        "error: output 'y0' has no fixed type\n"
-        "  at: find\n"
-        "  because: NonZero needs 'x0' to be known when compiling\n"
-        "  try: cut the model before this operator, or make its shape independent of the data"
-    )
-
-
 def test_shape_that_depends_on_the_data() -> None:
     nodes = [node("Reshape", ["x", "s"], ["r"]), node("ReduceMax", ["r"], ["y"], keepdims=0)]
     inputs = {"x": ("float32", (3, 4)), "s": ("int64", (2,))}

@@ -72,6 +72,10 @@ def kinds() -> tuple[type[Op], ...]:
     return tuple(k for k in operator_kinds() if k not in STRUCTURE)
 
 
+# Tests are parametrized by name: with a class in the parameters, Hypothesis fails to shrink.
+NAMES = tuple(kind.__name__ for kind in kinds())
+
+
 def node(make: Callable[..., Op], *values: Array | None) -> Instance:
     """An instance from operand values; None leaves an optional operand out."""
     given = [None if v is None else Input("", TensorType(v.dtype, v.shape)) for v in values]
@@ -100,12 +104,11 @@ def shapes(min_dims: int = 0, max_dims: int = 4) -> st.SearchStrategy[tuple[int,
 @st.composite
 def _elementwise(draw: Draw, kind: type[ops.Elementwise]) -> Instance:
     function = FUNCTIONS[kind.function]
-    common = hnp.mutually_broadcastable_shapes(
-        num_shapes=function.arity, max_dims=3, min_side=0, max_side=4
-    )
+    common = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+    own = [_cut(draw, common) for _ in range(function.arity)]
     dtype = draw(st.sampled_from(TYPES[function.domain]))
     types = [BOOL, dtype, dtype] if kind is ops.Where else [dtype] * function.arity
-    values = [array(draw, t, s) for t, s in zip(types, draw(common).input_shapes, strict=True)]
+    values = [array(draw, t, s) for t, s in zip(types, own, strict=True)]
     if is_float(dtype) and draw(st.booleans()):
         values = [_with_specials(draw, v) if v.dtype == dtype else v for v in values]
     if kind in {ops.Shl, ops.Shr}:
@@ -115,6 +118,13 @@ def _elementwise(draw: Draw, kind: type[ops.Elementwise]) -> Instance:
     if kind is ops.Pow and not is_float(dtype):
         values = [np.asarray(v % 4, dtype) for v in values]  # onnxruntime saturates where we wrap
     return node(kind, *values)
+
+
+def _cut(draw: Draw, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape that broadcasts to another."""
+    ones = draw(st.tuples(*[st.booleans()] * len(shape)))
+    extents = tuple(1 if one else extent for one, extent in zip(ones, shape, strict=True))
+    return extents[draw(st.integers(0, len(shape))) :]
 
 
 def _with_specials(draw: Draw, x: Array) -> Array:
@@ -155,6 +165,28 @@ def _cast(draw: Draw) -> Instance:
     if is_float(x.dtype) and dtype == U8:
         x = np.asarray(np.abs(x))  # ONNX leaves open what becomes of a number out of range
     return node(lambda v: ops.Cast(v, dtype), x)
+
+
+@_maker(ops.Quantize)
+def _quantize(draw: Draw) -> Instance:
+    x = array(draw, _float(draw), draw(shapes(min_dims=1)))
+    scale, zero = _steps(draw, x, F64 if x.dtype == F64 else F32)
+    return node(ops.Quantize, x, scale, zero)
+
+
+@_maker(ops.Dequantize)
+def _dequantize(draw: Draw) -> Instance:
+    x = array(draw, draw(st.sampled_from([I8, U8])), draw(shapes(min_dims=1)))
+    scale, zero = _steps(draw, x, draw(st.sampled_from([F32, F64])))
+    return node(ops.Dequantize, x, scale, convert(zero, x.dtype))
+
+
+def _steps(draw: Draw, x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """A scale and a zero point: one of all, or one a channel."""
+    axis = draw(st.none() | st.integers(0, x.ndim - 1))
+    shape = () if axis is None else (x.shape[axis], *[1] * (x.ndim - 1 - axis))
+    scale = 2.0 ** draw(st.integers(-6, 2)) * (1 + np.abs(array(draw, dtype, shape)))
+    return np.asarray(scale, dtype), array(draw, draw(st.sampled_from([I8, U8])), shape)
 
 
 @_maker(ops.Reshape)
@@ -204,9 +236,7 @@ def _concat(draw: Draw) -> Instance:
 @_maker(ops.Broadcast)
 def _broadcast(draw: Draw) -> Instance:
     target = draw(shapes())
-    ones = draw(st.tuples(*[st.booleans()] * len(target)))
-    own = [1 if one else extent for one, extent in zip(ones, target, strict=True)]
-    x = array(draw, _number(draw), own[draw(st.integers(0, len(own))) :])
+    x = array(draw, _number(draw), _cut(draw, target))
     return node(lambda v: ops.Broadcast(v, target), x)
 
 

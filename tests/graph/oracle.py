@@ -261,6 +261,18 @@ def _cast(net: Net, x: str) -> str:
     return net("Cast", result, to=TensorProto.FLOAT) if net.op.dtype == BF16 else result
 
 
+def _by_steps(name: str) -> Oracle:
+    """One scale and zero, or one a channel: there ONNX wants vectors and the axis."""
+
+    def oracle(net: Net, x: str, scale: str, zero: str) -> str:
+        shape = net.values[1].shape
+        net.values[1:] = [v.reshape(shape[:1]) for v in net.values[1:]]
+        axis = max(net.values[0].ndim - len(shape), 0)
+        return net(name, x, scale, zero, axis=axis)
+
+    return oracle
+
+
 def _mod(net: Net, x: str, y: str) -> str:
     """ONNX has the sign of the divisor for integers only."""
     if not _wide(net):
@@ -320,6 +332,8 @@ ORACLES: dict[type[Op], Oracle] = {
     ops.CumSum: _cumsum,
     ops.TopKValues: _top(0),
     ops.TopKIndices: _top(1),
+    ops.Quantize: _by_steps("QuantizeLinear"),
+    ops.Dequantize: _by_steps("DequantizeLinear"),
     ops.Softmax: lambda net, x: net("Softmax", x, axis=net.op.axis),
     ops.LayerNorm: _layer_norm,
     ops.RmsNorm: _rms_norm,

@@ -74,8 +74,10 @@ def test_matmul_is_that_of_numpy(
     nodes = [Input(n, TensorType(F32, v.shape)) for n, v in (("x", x), ("y", y))]
     product = build.matmul(nodes[0], nodes[1])
     np.testing.assert_array_equal(value_of(product, x=x, y=y), x @ y)
-    kinds = {type(n) for n in Graph("g", (), (("y", product),)).nodes}
-    assert kinds <= {Input, ops.Contract, ops.Reshape}
+    made = Graph("g", (), (("y", product),)).nodes
+    assert {type(n) for n in made} <= {Input, ops.Contract, ops.Reshape}
+    (contract,) = (n for n in made if isinstance(n, ops.Contract))
+    assert not [c for c in "ab" if contract.extents.get(c) == 1], "no letter for nothing"
 
 
 def test_matmul_that_does_not_fit() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from onnx import NodeProto, TensorProto
 
@@ -11,11 +13,11 @@ from tests.runtime.models import model, node, values
 
 def convolutional() -> bytes:
     """Strided, depthwise and pointwise convolutions, hard-swish, squeeze-excite, a residual sum."""
-    weights = {
+    weights: dict[str, Any] = {
         "w0": values(16, 3, 3, 3), "b0": values(16), "w1": values(16, 1, 3, 3), "b1": values(16),
         "w2": values(4, 16, 1, 1), "w3": values(16, 4, 1, 1), "w4": values(16, 16, 1, 1),
-        "scale": 1 + values(16), "shift": values(16), "mean": values(16), "var": values(16) ** 2 + 1,
-        "w5": values(16, 10), "b5": values(10),
+        "scale": 1 + values(16), "shift": values(16), "mean": values(16),
+        "var": values(16) ** 2 + 1, "w5": values(16, 10), "b5": values(10),
     }  # fmt: skip
     nodes = [
         node("Conv", "x w0 b0", "c0", pads=[1, 1, 1, 1], strides=[2, 2]),
@@ -54,7 +56,7 @@ def small_transformer(layers: int = 1) -> bytes:
 def integer() -> bytes:
     """Products and sums of integers: every number has to be exact."""
     rng = np.random.default_rng(7)
-    weights = {
+    weights: dict[str, Any] = {
         "w": rng.integers(-128, 128, (12, 6, 3, 3)).astype(np.int8),
         "zero": np.array(3, np.uint8),
         "m": rng.integers(-128, 128, (90, 20)).astype(np.int8),

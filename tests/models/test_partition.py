@@ -13,12 +13,14 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 import kcompiler
 from kcompiler.compilation import Compilation, HostSegment
 from kcompiler.graph.node import Array
-from kcompiler.runtime import HostModel
+from kcompiler.host import HostModel
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 X = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
 W = np.random.default_rng(1).standard_normal((8, 8)).astype(np.float32) / 3
 V = np.random.default_rng(2).standard_normal((8, 8)).astype(np.float32) / 3
+TOLERANCE = {"f16": 0.02, "f32": 1e-5, "bf16": 0.1}
+PRECISIONS = pytest.mark.parametrize("precision", [*TOLERANCE])
 
 
 def node(op_type: str, inputs: str, outputs: str, **attributes: Any) -> NodeProto:
@@ -42,10 +44,8 @@ def model(
     types: Sequence[Any] = (),
     **weights: Array,
 ) -> bytes:
-    """A serialized model whose inputs are like `feeds`; W and V are weights, `types` is declared."""
-    infos = [
-        value(n, helper.np_dtype_to_tensor_dtype(v.dtype), *v.shape) for n, v in feeds.items()
-    ]
+    """A serialized model with inputs like `feeds` and weights w and v; `types` are declared."""
+    infos = [value(n, helper.np_dtype_to_tensor_dtype(v.dtype), *v.shape) for n, v in feeds.items()]
     results = [helper.make_empty_tensor_value_info(name) for name in outputs.split()]
     tensors = {"w": W, "v": V, **weights}
     initializers = [numpy_helper.from_array(v, k) for k, v in tensors.items()]
@@ -65,14 +65,15 @@ def expected(data: bytes, feeds: Mapping[str, Array]) -> list[Array]:
 
 
 def agree(
-    data: bytes, feeds: Mapping[str, Array], kinds: str, precision: str = "f16", tolerance: float = 0.02
+    data: bytes, feeds: Mapping[str, Array], kinds: str, precision: str = "f16"
 ) -> Compilation:
     """Compile, save, load, run, compare; `kinds` has a letter a segment: n for NPU, h for host."""
+    within = TOLERANCE[precision]
     compiled = kcompiler.compile(data, precision=precision)
     found = kcompiler.Session(compiled.to_bytes()).run(None, dict(feeds))
     for ours, theirs in zip(found, expected(data, feeds), strict=True):
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(ours, theirs, rtol=within, atol=within)
     compilation = compiled.compilation
     letters = ["h" if isinstance(s, HostSegment) else "n" for s in compilation.segments]
     assert "".join(letters) == kinds
@@ -86,10 +87,6 @@ def operators(compilation: Compilation) -> list[tuple[str, str]]:
     return [(name, kind) for name, kind, _ in found]
 
 
-PRECISIONS = pytest.mark.parametrize("precision", ["f16", "f32", "bf16"])
-TOLERANCE = {"f16": 0.02, "f32": 1e-5, "bf16": 0.1}
-
-
 @PRECISIONS
 def test_what_the_target_refuses_runs_on_the_host(precision: str) -> None:
     nodes = [
@@ -98,7 +95,7 @@ def test_what_the_target_refuses_runs_on_the_host(precision: str) -> None:
         node("MatMul", "t u", "y"),
     ]
     data = model(nodes, {"x": X}, "y i", k=np.array([3]), u=W[:3])
-    found = agree(data, {"x": X}, "nhn", precision, TOLERANCE[precision])
+    found = agree(data, {"x": X}, "nhn", precision)
     assert operators(found) == [("t", "TopK")]
     (host,) = (s for s in found.segments if isinstance(s, HostSegment))
     assert HostModel(host.model).engine == "onnxruntime"
@@ -114,7 +111,7 @@ def test_places_alternate(precision: str) -> None:
         node("MatMul", "d w", "y"),
     ]
     data = model(nodes, {"x": X}, a=np.array(1))
-    found = agree(data, {"x": X}, "nhnhn", precision, TOLERANCE[precision])
+    found = agree(data, {"x": X}, "nhnhn", precision)
     assert operators(found) == [("c", "CumSum"), ("d", "CumSum")]
 
 
@@ -141,6 +138,20 @@ def test_a_model_that_begins_and_ends_on_the_host() -> None:
         node("TopK", "r k", "y i", axis=0),
     ]
     agree(model(nodes, {"x": X}, a=np.array(1), k=np.array([2])), {"x": X}, "hnh")
+
+
+@pytest.mark.parametrize(("chain", "kinds"), [("CumSum MatMul", "hn"), ("MatMul CumSum", "nh")])
+def test_it_begins_where_that_saves_a_change_of_place(chain: str, kinds: str) -> None:
+    """Beside the chain, each operator once more, alone: both wait for nothing."""
+    second = {"CumSum": "a", "MatMul": "w"}
+    first, last = chain.split()
+    nodes = [
+        node(first, f"x {second[first]}", "h"),
+        node(last, f"h {second[last]}", "y"),
+        node("MatMul", "x v", "p"),
+        node("CumSum", "x a", "q"),
+    ]
+    agree(model(nodes, {"x": X}, "y p q", a=np.array(1)), {"x": X}, kinds)
 
 
 def body(nodes: Sequence[NodeProto], inputs: Sequence[Any], outputs: Sequence[Any]) -> GraphProto:

@@ -1,4 +1,4 @@
-"""Small models from ONNX to simulated numbers, beside onnxruntime: every rung of the ladder holds."""
+"""Small models from ONNX to simulated numbers, beside onnxruntime."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_example_reads_its_digits(examples: Path) -> None:
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
 def test_a_number_in_memory(zero: float) -> None:
-    """A negative zero is no literal of a kernel: it lies in memory as a tensor without dimensions."""
+    """A negative zero is no literal of a kernel: it lies in memory, without dimensions."""
     source = model(
         [node("Where", "c x z", "y")],
         [("c", onnx.TensorProto.BOOL, [4]), ("x", onnx.TensorProto.FLOAT, [4])],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from kcompiler.graph.operators import (
     Sub,
     Tanh,
 )
-from kcompiler.graph.types import F16, F32, F64, I32, I64, TensorType
+from kcompiler.graph.types import BF16, F16, F32, F64, I32, I64, TensorType
 from kcompiler.graph.verify import verify_graph
 from kcompiler.kernel.from_graph import region_of
 from kcompiler.passes.fuse import Fuse
@@ -154,6 +155,34 @@ def test_f64_becomes_narrow_too() -> None:
     x = tensor("x", 2, 8, dtype=F64)
     graph = converted(Tanh(Mul(dense(x), number(2, F64))))
     assert all(n.dtype != F64 for k in kernels(graph)[:-1] for n in k.body.nodes[1:])
+
+
+def test_f32_leaves_f64_as_it_is() -> None:
+    """Asking for f32 is asking for what ONNX promises; doubles keep their digits, on the host."""
+    x = tensor("x", 2, 8, dtype=F64)
+    before = Fuse().run(model(Mul(Exp(dense(x)), number(1e300, F64)), cast(Exp(x), F32)))
+    after = Precision("f32").run(before)
+    verify_graph(after)
+    assert [n.dtype for n in kernels(after)] == [n.dtype for n in kernels(before)]
+    x_value = RNG.normal(size=(2, 8))
+    np.testing.assert_array_equal(run(after, x=x_value), run(before, x=x_value))
+
+
+@pytest.mark.parametrize("precision", ["f16", "bf16", "f32"])
+def test_a_mask_that_is_computed_has_the_type_of_what_it_masks(precision: str) -> None:
+    q, mask = tensor("q", 1, 4, 8, dtype=BF16), tensor("m", 4, 4, dtype=BF16)
+    graph = converted(Attention(q, q, q, Mul(mask, mask), 0.5), float_=precision)
+    verify_graph(graph)
+
+
+@pytest.mark.parametrize("to", [F16, F32, F64])
+def test_casts_remember_their_node(to: np.dtype[Any]) -> None:
+    x = tensor("x", 2, 8, dtype=I32)
+    for precision in ("f16", "f32"):
+        graph = converted(cast(x, to).with_origin(("cast",)), float_=precision)
+        made = [n for k in kernels(graph) for n in k.body.nodes if n.operands]
+        assert made
+        assert ("cast",) in {n.origin for n in made}
 
 
 def test_integers_stay() -> None:

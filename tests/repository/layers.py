@@ -19,7 +19,7 @@ COMPILER = "kcompiler/compiler.py"
 ONNX = frozenset({"onnx", "onnx_ir", "onnxruntime"})
 ONNX_PLACES = (
     "kcompiler/frontend/",
-    "kcompiler/runtime.py",
+    "kcompiler/host.py",
     "kcompiler/verify/",
     "kcompiler/backend.py",
 )

@@ -51,7 +51,7 @@ def test_planted_faults_are_found(path: str, source: str) -> None:
         ("kcompiler/cli.py", "def f():\n    from kcompiler.targets import rebel"),
         ("kcompiler/cli.py", "if TYPE_CHECKING:\n    from kcompiler.passes import fuse"),
         ("kcompiler/frontend/load.py", "import onnx"),
-        ("kcompiler/runtime.py", "import onnxruntime as ort"),
+        ("kcompiler/host.py", "import onnxruntime as ort"),
         ("passes/fuse.py", "from kcompiler.graph import node\nfrom kcompiler.passes import tile"),
         ("targets/rebel/lower.py", "from kcompiler.passes.tile import plan\nfrom . import chip"),
         ("targets/rebel/lower.py", "from kcompiler.targets.rebel.chip import CHIP"),

@@ -45,6 +45,11 @@ def tensor(manifest: Manifest, role: str) -> dict[str, Any]:
     return found
 
 
+def constant(manifest: Manifest) -> str:
+    """The section of the first program's first constant."""
+    return f"constant/{npu(manifest)['values'][0]}"
+
+
 def small_memory(manifest: Manifest, _: Sections) -> None:
     npu(manifest)["used"]["hbm"] = 64
 
@@ -101,12 +106,12 @@ CHANGES: dict[str, tuple[Change, str]] = {
         "segment 0 uses a memory that the chip has not",
     ),
     "constant": (
-        lambda _, s: s.update({"0/constant/00000": bytes(3)}),
-        "section 0/constant/00000 has 3 bytes, its tensor",
+        lambda m, s: s.update({constant(m): bytes(3)}),
+        "has 3 bytes, its tensor",
     ),
     "no constant": (
-        lambda _, s: s.pop("0/constant/00000"),
-        "there is no '0/constant/00000' among its",
+        lambda m, s: s.pop(constant(m)),
+        "there is no 'constant/",
     ),
     "code": (
         lambda _, s: s.update({"0/code": s["0/code"][:-8]}),
@@ -182,7 +187,7 @@ def test_truth_values_are_checked(linear: CompiledModel) -> None:
     def change(manifest: Manifest, sections: Sections) -> None:
         bits = tensor(manifest, "constants")
         bits.update(dtype="bool", shape=[64])
-        sections["0/constant/00000"] = bytes(63) + b"\2"
+        sections[constant(manifest)] = bytes(63) + b"\2"
 
     with pytest.raises(PackageError, match="holds booleans other than 0 and 1"):
         kcompiler.load(changed(linear, change))

@@ -9,7 +9,8 @@ from onnx import TensorProto as T
 
 import kcompiler
 from kcompiler.errors import CapacityError
-from kcompiler.runtime import HostModel, check_feeds
+from kcompiler.host import HostModel
+from kcompiler.runtime import check_feeds
 from kcompiler.verify import sample_inputs
 from tests.runtime.models import model, node
 

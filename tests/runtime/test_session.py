@@ -73,7 +73,7 @@ def test_interface_as_onnxruntime_describes_it(divided: CompiledModel) -> None:
         (ours.get_inputs(), theirs.get_inputs()),
         (ours.get_outputs(), theirs.get_outputs()),
     ):
-        assert [(a.name, list(a.shape), a.type) for a in own] == [
+        assert [(a.name, list(a.shape or ()), a.type) for a in own] == [
             (a.name, a.shape, a.type) for a in other
         ]
 

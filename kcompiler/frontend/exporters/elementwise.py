@@ -1,8 +1,9 @@
-"""Scalar functions: operands are converted to the type to compute in, the result once to its own."""
+"""Scalar functions: operands become the type to compute in, the result becomes its own once."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -205,7 +206,7 @@ def cast(net: Net, op: Cast, x: str) -> str:
     return convert(net, x, op.dtype)
 
 
-def convert(net: Net, x: str, dtype: np.dtype[object]) -> str:
+def convert(net: Net, x: str, dtype: np.dtype[Any]) -> str:
     """`kcompiler.scalar.convert` in ONNX."""
     source = net.dtypes[x]
     if dtype == BOOL:
@@ -217,7 +218,7 @@ def convert(net: Net, x: str, dtype: np.dtype[object]) -> str:
     return net.cast(x, dtype)
 
 
-def _to_integer(net: Net, x: str, dtype: np.dtype[object]) -> str:
+def _to_integer(net: Net, x: str, dtype: np.dtype[Any]) -> str:
     """Truncated and saturated; NaN gives 0. `x` is float64, which has most bounds exactly."""
     low, high = integer_range(dtype)
     top = float(high) if int(float(high)) == high else math.nextafter(float(high), 0)

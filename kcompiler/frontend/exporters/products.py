@@ -9,17 +9,32 @@ from kcompiler.frontend.export_net import Net
 from kcompiler.frontend.export_registry import exports
 from kcompiler.frontend.exporters.elementwise import convert
 from kcompiler.frontend.exporters.movement import cut
+from kcompiler.frontend.exporters.reductions import integer_sum
 from kcompiler.graph.matmul import accumulator
 from kcompiler.graph.operators import Contract, Conv
-from kcompiler.graph.types import F32
+from kcompiler.graph.types import F32, is_float
 
 
 @exports(Contract)
 def contract(net: Net, op: Contract, x: str, y: str) -> str:
-    """Einstein's notation is ONNX's, too."""
+    """Einstein's notation is ONNX's, too; what one operand sums alone is summed before."""
     acc = accumulator(op.x.dtype, op.y.dtype)
-    total = net("Einsum", net.cast(x, acc), net.cast(y, acc), equation=op.equation)
-    return convert(net, total, op.dtype)
+    a, b, result = op.letters
+    x, a = _sum_alone(net, net.cast(x, acc), op.x.shape, a, b + result)
+    y, b = _sum_alone(net, net.cast(y, acc), op.y.shape, b, a + result)
+    return convert(net, net("Einsum", x, y, equation=f"{a},{b}->{result}"), op.dtype)
+
+
+def _sum_alone(
+    net: Net, x: str, shape: tuple[int, ...], letters: str, elsewhere: str
+) -> tuple[str, str]:
+    """Integers summed over the letters that occur nowhere else: Einsum would do it in float64."""
+    alone = [i for i, c in enumerate(letters) if c not in elsewhere]
+    if not alone or is_float(net.dtypes[x]):
+        return x, letters
+    rest = [i for i in range(len(shape)) if i not in alone]
+    total = integer_sum(net, x, shape, alone)
+    return net.reshape(total, [shape[i] for i in rest]), "".join(letters[i] for i in rest)
 
 
 @exports(Conv)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from kcompiler.frontend.export_net import Net
@@ -15,6 +18,7 @@ from kcompiler.graph.operators import (
     TopKValues,
     Window,
 )
+from kcompiler.graph.operators.reduction import kept
 from kcompiler.graph.types import F32, I64, is_float
 from kcompiler.scalar import convert, lowest, working_dtype
 
@@ -28,9 +32,44 @@ def reduce(net: Net, op: Reduce, x: str) -> str:
     """A reduction that keeps its axes; over none of them it changes nothing."""
     if not op.axes:
         return x
+    wide = _wide(net, x)
+    if op.function in {"sum", "prod"} and not is_float(net.dtypes[wide]):
+        by = integer_sum if op.function == "sum" else _integer_product
+        return net.cast(by(net, wide, op.x.shape, op.axes), op.dtype)
     name = {"sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin", "prod": "ReduceProd"}
-    result = net(name[op.function], _wide(net, x), net.ints(op.axes), keepdims=1)
-    return net.cast(result, op.dtype)
+    return net.cast(net(name[op.function], wide, net.ints(op.axes), keepdims=1), op.dtype)
+
+
+def integer_sum(net: Net, x: str, shape: tuple[int, ...], axes: Sequence[int]) -> str:
+    """A product with ones: onnxruntime's ReduceSum goes through float64 and saturates."""
+    rows, dtype = _as_rows(net, x, shape, axes), net.dtypes[x]
+    ones = net.constant(np.ones((math.prod(shape[a] for a in axes), 1), dtype))
+    return net.reshape(net("MatMul", rows, ones), kept(shape, tuple(axes)))
+
+
+def _integer_product(net: Net, x: str, shape: tuple[int, ...], axes: Sequence[int]) -> str:
+    """Halves multiplied until one is left: ReduceProd goes through float64, too."""
+    rows, count = _as_rows(net, x, shape, axes), math.prod(shape[a] for a in axes)
+    height = math.prod(kept(shape, tuple(axes)))
+    while count > 1:
+        half = count // 2
+        low, high, rest = (
+            cut(net, rows, (0, a), (height, b), (1, 1))
+            for a, b in ((0, half), (half, 2 * half), (2 * half, count))
+        )
+        paired = net("Mul", low, high)
+        rows = net("Concat", paired, rest, axis=1) if count % 2 else paired
+        count -= half
+    return net.reshape(rows, kept(shape, tuple(axes)))
+
+
+def _as_rows(net: Net, x: str, shape: tuple[int, ...], axes: Sequence[int]) -> str:
+    """A matrix whose rows are what becomes one element."""
+    rest = [a for a in range(len(shape)) if a not in axes]
+    moved = net("Transpose", x, perm=(*rest, *axes))
+    return net.reshape(
+        moved, (math.prod(shape[a] for a in rest), math.prod(shape[a] for a in axes))
+    )
 
 
 @exports(ArgReduce)

@@ -10,6 +10,7 @@ from kcompiler.frontend.registry import onnx_op
 from kcompiler.graph import build
 from kcompiler.graph import operators as ops
 from kcompiler.graph.node import Op
+from kcompiler.graph.types import F32, is_float
 
 _PLAIN: dict[str, Callable[[Op], Op]] = {
     "HardSwish": ops.HardSwish,
@@ -121,11 +122,13 @@ def celu(node: Node) -> Op:
 @onnx_op("Shrink")
 def shrink(node: Node) -> Op:
     """0 in the middle, moved toward it outside."""
-    x, lambd = node[0], node.number("lambd", 0.5)
+    given, lambd = node[0], node.number("lambd", 0.5)
+    x = given if is_float(given.dtype) else build.cast(given, F32)  # the bias may be a fraction
     bias, zero = build.scalar(x, node.number("bias", 0.0)), build.scalar(x, 0)
     below = ops.Less(x, build.scalar(x, -lambd))
     above = ops.Less(build.scalar(x, lambd), x)
-    return ops.Where(below, ops.Add(x, bias), ops.Where(above, ops.Sub(x, bias), zero))
+    moved = ops.Where(below, ops.Add(x, bias), ops.Where(above, ops.Sub(x, bias), zero))
+    return build.cast(moved, given.dtype)
 
 
 def _times(x: Op, factor: float) -> Op:

@@ -107,6 +107,7 @@ def _additive(mask: Op, like: Op, columns: int) -> Op:
     if mask.dtype == BOOL:
         hidden = build.scalar(like, -np.inf)
         mask = ops.Where(mask, build.scalar(like, 0), hidden)
+    mask = build.cast(mask, like.dtype)
     missing = columns - mask.shape[-1]
     none = (0,) * mask.type.rank
     return build.pad(mask, none, (*none[:-1], max(missing, 0)), -np.inf)

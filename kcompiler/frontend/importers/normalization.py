@@ -11,6 +11,7 @@ from kcompiler.frontend.helpers import channels, normal_axes, wide
 from kcompiler.frontend.importers.pooling import power, root
 from kcompiler.frontend.node import Node
 from kcompiler.frontend.registry import onnx_op
+from kcompiler.frontend.tensors import numpy_dtype
 from kcompiler.graph import build
 from kcompiler.graph import operators as ops
 from kcompiler.graph.node import Op
@@ -49,7 +50,8 @@ def layer_normalization(node: Node) -> list[Op | None]:
         centred = ops.Sub(wide_x, mean)
         variance = build.mean(ops.Mul(centred, centred), axes)
         inverse = ops.Reciprocal(ops.Sqrt(ops.Add(variance, build.scalar(variance, epsilon))))
-        results[1:] = [mean, inverse]
+        stash = numpy_dtype(node.integer("stash_type", 1), "the statistics of a norm")
+        results[1:] = [build.cast(mean, stash), build.cast(inverse, stash)]
     return results
 
 

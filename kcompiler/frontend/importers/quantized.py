@@ -26,6 +26,8 @@ _U8 = np.dtype(np.uint8)
 
 def quantized(x: Op, scale: Op, zero: Op | None, dtype: np.dtype[Any]) -> Op:
     """X / scale rounded, plus the zero point, saturated."""
+    if _known(scale, zero) and is_integer(dtype) and compute_dtype(x.dtype) == scale.dtype:
+        return ops.Quantize(x, scale, build.constant(0, dtype) if zero is None else zero)
     ratio = ops.Div(x, build.cast(scale, x.dtype))
     if is_float(dtype):
         return build.cast(ratio, dtype)
@@ -39,10 +41,19 @@ def quantized(x: Op, scale: Op, zero: Op | None, dtype: np.dtype[Any]) -> Op:
 def dequantized(x: Op, scale: Op, zero: Op | None) -> Op:
     """(x - zero) scale, in the compute type of the scale."""
     wide = compute_dtype(scale.dtype)
+    if _known(scale, zero) and is_integer(x.dtype):
+        known = build.constant(0, x.dtype) if zero is None else zero
+        return ops.Dequantize(x, build.cast(scale, wide), known)
     number = build.cast(x, wide)
     if zero is not None and is_integer(zero.dtype):
         number = ops.Sub(number, build.cast(zero, wide))
     return ops.Mul(number, build.cast(scale, wide))
+
+
+def _known(*parameters: Op | None) -> bool:
+    """Whether the parameters follow from constants: passes know what to do with those."""
+    given = [p for p in parameters if p is not None and not isinstance(p, Constant)]
+    return all(p.operands and _known(*p.operands) for p in given)
 
 
 @onnx_op("QuantizeLinear")

@@ -79,6 +79,7 @@ from kcompiler.graph.operators.movement import (
     Slice,
     Transpose,
 )
+from kcompiler.graph.operators.quantization import Dequantize, Quantize
 from kcompiler.graph.operators.reduction import (
     ArgReduce,
     CumSum,
@@ -116,6 +117,7 @@ __all__ = [
     "Cos",
     "Cosh",
     "CumSum",
+    "Dequantize",
     "Div",
     "Elementwise",
     "Equal",
@@ -147,6 +149,7 @@ __all__ = [
     "Or",
     "Pad",
     "Pow",
+    "Quantize",
     "Reciprocal",
     "Reduce",
     "Relu",

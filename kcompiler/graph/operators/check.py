@@ -57,7 +57,7 @@ def broadcast_shape(op: Op, *shapes: Shape) -> Shape:
     """The common shape of numpy broadcasting."""
     try:
         return tuple(np.broadcast_shapes(*shapes))
-    except ValueError:
+    except (ValueError, RuntimeError):  # the latter for more dimensions than numpy broadcasts
         require(False, op, "shapes do not broadcast")
         raise
 

@@ -64,8 +64,8 @@ class LayerNorm(Op):
         given = iter(map(_wide, rest))
         wide = _wide(x)
         with np.errstate(all="ignore"):
-            centred = wide - wide.mean(self.axes, keepdims=True)
-            variance = np.square(centred).mean(self.axes, keepdims=True)
+            centred = wide - _mean(wide, self.axes)
+            variance = _mean(np.square(centred), self.axes)
             result = centred / np.sqrt(variance + wide.dtype.type(self.epsilon))
             result = result if self.scale is None else result * next(given)
             result = result if self.bias is None else result + next(given)
@@ -90,10 +90,16 @@ class RmsNorm(Op):
     def evaluate(self, x: Array, *rest: Array) -> Array:
         wide = _wide(x)
         with np.errstate(all="ignore"):
-            mean = np.square(wide).mean(self.axes, keepdims=True)
+            mean = _mean(np.square(wide), self.axes)
             result = wide / np.sqrt(mean + wide.dtype.type(self.epsilon))
             result = result if self.scale is None else result * _wide(rest[0])
         return convert(np.asarray(result), self.dtype)
+
+
+def _mean(x: Array, axes: tuple[int, ...]) -> Array:
+    """The mean, of nothing too: numpy's warns of that."""
+    count = math.prod(x.shape[a] for a in axes)
+    return np.asarray(x.sum(axes, keepdims=True) / x.dtype.type(count))
 
 
 class Attention(Op):

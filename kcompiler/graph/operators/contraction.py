@@ -71,6 +71,7 @@ class Contract(Op):
         dtype = _result_dtype(self, self.x, self.y, self.dtype)
         return TensorType(dtype, tuple(known[letter] for letter in result))
 
+    @np.errstate(all="ignore")
     def evaluate(self, x: Array, y: Array) -> Array:
         x, xs = _sum_alone(x, self.letters[0], self.letters[1] + self.letters[2])
         y, ys = _sum_alone(y, self.letters[1], self.letters[0] + self.letters[2])
@@ -141,6 +142,7 @@ class Conv(Op):
     def macs(self) -> int:
         return self.type.size * math.prod(self.w.shape[1:])
 
+    @np.errstate(all="ignore")
     def evaluate(self, x: Array, w: Array) -> Array:
         acc = accumulator(x.dtype, w.dtype)
         if is_float(acc):
@@ -179,7 +181,7 @@ class Conv(Op):
     def _unfolded(self, x: Array, w: Array) -> Array:
         """A matrix product with the input unfolded to columns, a stripe of rows at a time."""
         g, kernel = self.groups, w.shape[2:]
-        weights = w.reshape(g, w.shape[0] // g, -1)
+        weights = w.reshape(g, w.shape[0] // g, math.prod(w.shape[1:]))
         unfolded = np.lib.stride_tricks.sliding_window_view(
             x,
             [(n - 1) * d + 1 for n, d in zip(kernel, self.dilations, strict=True)],
@@ -200,7 +202,7 @@ class Conv(Op):
         """weights[g, M/g, C/g*K] times part[N, C, *S, K…]."""
         n, spatial = part.shape[0], len(self.strides)
         out = part.shape[2 : 2 + spatial]
-        split = part.reshape(n, self.groups, -1, *part.shape[2:])
+        split = part.reshape(n, self.groups, part.shape[1] // self.groups, *part.shape[2:])
         taps = range(3 + spatial, split.ndim)
         columns = split.transpose(0, 1, 2, *taps, *range(3, 3 + spatial))
         flat = columns.reshape(n, self.groups, weights.shape[-1], math.prod(out))

@@ -32,12 +32,19 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.code: list[Isa] = self.target.isa.decode_program(self.program.code)
-        self.machine = Machine(self.target.chip, dict(self.program.used), self.checked)
+        try:
+            self.machine = Machine(self.target.chip, dict(self.program.used), self.checked)
+        except MachineFault as fault:
+            raise SimulationError(f"the program {fault}") from None
         for binding in self.program.constants:
             self.put(binding, self.program.values[binding.name])
 
     def put(self, binding: Binding, value: Array) -> None:
-        """Store a tensor."""
+        """Store a tensor; a value of another shape or type is a ValueError."""
+        if value.shape != binding.shape or value.dtype != binding.dtype:
+            raise ValueError(
+                f"{binding.name} is {binding.dtype}{binding.shape}, not {value.dtype}{value.shape}"
+            )
         view = self.machine.write(
             binding.memory, binding.address, binding.dtype, binding.shape, _strides(binding)
         )

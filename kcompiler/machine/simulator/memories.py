@@ -121,9 +121,7 @@ class Machine:
     def _store(self, memory: Memory) -> Store:
         used = self.used.get(memory.name, 0)
         if used > memory.size.value:
-            raise MachineFault(
-                f"the program uses {used} bytes of {memory.name}, which has {memory.size.value}"
-            )
+            raise MachineFault(f"uses {used} bytes of {memory.name}, which has {memory.size.value}")
         shape = (self.cores if memory.per_core else 1, used)
         written = np.zeros(shape, np.bool_) if self.checked else None
         return Store(memory, np.zeros(shape, np.uint8), written)

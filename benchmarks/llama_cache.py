@@ -1,0 +1,124 @@
+"""Generation with a KV cache: prefill and decode buckets of one package beside onnxruntime.
+
+usage: python -m benchmarks.llama_cache MODEL.onnx [--steps 16] [--prompt 20] [--precision f16]
+
+MODEL is llama1b-2l-dyn with weights: two layers of a language model whose cache is an input and an
+output. Both sides decode greedily, each with its own cache. For each step: the bucket, the rows
+that were padding, the predicted time, how far the logits are from onnxruntime's, and both tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+import kcompiler
+from kcompiler.buckets.bucket import Padding
+
+Arrays = Mapping[str, "np.ndarray[Any, np.dtype[Any]]"]
+Run = Callable[[Arrays], Sequence["np.ndarray[Any, np.dtype[Any]]"]]
+
+LAYERS, HEADS, DEPTH, WORDS = 2, 8, 64, 32000
+NAMES = [f"present_{kv}_{i}" for i in range(LAYERS) for kv in "kv"]
+PROMPT, CACHE = 32, 64
+DIMS = {
+    "s27": f"1,{PROMPT}",  # tokens in one run: a step of decoding, or the prompt
+    "s69": f"0..{CACHE}:{CACHE}",  # in the cache
+    "s15": "s69",
+    "s5": "s69+s27",  # in the mask
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run on both sides."""
+
+    tokens: int
+    padding: Padding
+    sqnr_db: float
+    ours: int
+    theirs: int
+
+
+class Decoder:
+    """One side: a model and its cache."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        empty = np.zeros((1, HEADS, 0, DEPTH), np.float32)
+        self.cache: dict[str, np.ndarray[Any, np.dtype[Any]]] = dict.fromkeys(NAMES, empty)
+
+    def logits(self, tokens: Sequence[int]) -> np.ndarray[Any, np.dtype[Any]]:
+        """The logits after the last of some more tokens."""
+        past = self.cache[NAMES[0]].shape[2]
+        count = len(tokens)
+        feeds = {
+            "input_ids": np.array([tokens], np.int64),
+            "position_ids": np.arange(past, past + count, dtype=np.int64)[None],
+            "attention_mask": np.ones((1, past + count), np.int64),
+            **{name.replace("present", "past"): value for name, value in self.cache.items()},
+        }
+        first, *cache = self.run(feeds)
+        self.cache = dict(zip(NAMES, cache, strict=True))
+        found: np.ndarray[Any, np.dtype[Any]] = first[0, -1]
+        return found
+
+
+def generate(model: Path, package: Path, prompt: int, steps: int) -> Iterator[Step]:
+    """Run the prompt and then one token after the other."""
+    session = kcompiler.Session(package)
+    reference = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    names = ["logits", *NAMES]
+    ours = Decoder(lambda feeds: session.run(names, feeds))
+    theirs = Decoder(lambda feeds: reference.run(names, dict(feeds)))
+    words = np.random.default_rng(0).integers(0, WORDS, prompt).tolist()
+    mine, yours = words, words
+    for _ in range(steps + 1):
+        found, expected = ours.logits(mine), theirs.logits(yours)
+        padding = session.last_padding
+        assert padding is not None
+        step = Step(
+            len(mine), padding, _sqnr(found, expected), int(found.argmax()), int(expected.argmax())
+        )
+        yield step
+        mine, yours = [step.ours], [step.theirs]
+
+
+def _sqnr(found: np.ndarray[Any, np.dtype[Any]], expected: np.ndarray[Any, np.dtype[Any]]) -> float:
+    error = found.astype(np.float64) - expected
+    return float(10 * np.log10(np.sum(expected.astype(np.float64) ** 2) / np.sum(error**2)))
+
+
+def main() -> None:
+    """Compile, generate, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--prompt", type=int, default=20)
+    parser.add_argument("--precision", default="f16")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "llama.kpkg"
+        compiled = kcompiler.compile(args.model, dims=DIMS, precision=args.precision)
+        info = compiled.save(package)
+        assert compiled.cost is not None
+        print(f"compiled in {compiled.cost.cpu_seconds:.1f} CPU s, {info.bytes / 1e6:.0f} MB")
+        for bucket in compiled.report().buckets:
+            print(f"bucket {dict(bucket.dims)}: {bucket.seconds * 1e6:.0f} us predicted")
+        same = 0
+        for number, step in enumerate(generate(args.model, package, args.prompt, args.steps)):
+            same += step.ours == step.theirs
+            tokens = f"{step.ours} {'=' if step.ours == step.theirs else '!='} {step.theirs}"
+            print(f"{number:3}: {step.padding}; {step.sqnr_db:.1f} dB, {tokens}")
+        print(f"{same} of {args.steps + 1} tokens are the same")
+
+
+if __name__ == "__main__":
+    main()

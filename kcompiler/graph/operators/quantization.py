@@ -1,0 +1,100 @@
+"""Integers that stand for numbers: `number = (integer - zero) * scale`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kcompiler.graph.node import Array, Constant, Op, Tensor
+from kcompiler.graph.operators.arithmetic import Add, Div, Max, Min, Mul, Round, Sub
+from kcompiler.graph.operators.check import broadcast_shape, require
+from kcompiler.graph.operators.elementwise import Cast
+from kcompiler.graph.types import TensorType, compute_dtype, is_float, is_integer
+from kcompiler.scalar import convert, highest, lowest
+
+
+class Quantize(Op):
+    """x / scale, rounded half to even, plus zero, saturated to the integers of zero's type.
+
+    Scale and zero broadcast to x: one number, or one a channel, or one a block.
+    """
+
+    x: Tensor
+    scale: Tensor
+    zero: Tensor
+
+    def infer(self) -> TensorType:
+        _check(self, self.x, self.scale, self.zero)
+        same = self.scale.dtype == compute_dtype(self.x.dtype)
+        require(is_float(self.x.dtype) and same, self, "scale has the type that x computes in")
+        return TensorType(self.zero.dtype, self.x.shape)
+
+    def arithmetic(self) -> Op:
+        """The same in element-wise operators."""
+        dtype = self.scale.dtype
+        whole: Op = Round(Div(_cast(self.x, dtype), self.scale))
+        if not _is_zero(self.zero):
+            whole = Add(whole, _cast(self.zero, dtype))
+        low, high = (_number(bound(self.dtype), dtype) for bound in (lowest, highest))
+        return Cast(Min(Max(whole, low), high), self.dtype)
+
+    def evaluate(self, x: Array, scale: Array, zero: Array) -> Array:
+        with np.errstate(all="ignore"):
+            ratio = np.asarray(x.astype(scale.dtype, copy=False) / scale)
+            whole = np.rint(ratio, out=ratio)
+            whole += zero.astype(scale.dtype)
+        low, high = (convert(np.array(f(self.dtype)), scale.dtype) for f in (lowest, highest))
+        return convert(np.clip(whole, low, high, out=whole), self.dtype)
+
+
+class Dequantize(Op):
+    """(x - zero) * scale: the numbers that integers stand for, in scale's type.
+
+    Scale and zero broadcast to x: one number, or one a channel, or one a block.
+    """
+
+    x: Tensor
+    scale: Tensor
+    zero: Tensor
+
+    def infer(self) -> TensorType:
+        _check(self, self.x, self.scale, self.zero)
+        require(self.x.dtype == self.zero.dtype, self, "zero has the type of x")
+        wide = is_float(self.scale.dtype) and compute_dtype(self.scale.dtype) == self.scale.dtype
+        require(wide, self, "scale is float32 or float64")
+        return TensorType(self.scale.dtype, self.x.shape)
+
+    def arithmetic(self) -> Op:
+        """The same in element-wise operators."""
+        number: Op = Cast(self.x, self.dtype)
+        if not _is_zero(self.zero):
+            number = Sub(number, _cast(self.zero, self.dtype))
+        return Mul(number, self.scale)
+
+    def evaluate(self, x: Array, scale: Array, zero: Array) -> Array:
+        with np.errstate(all="ignore"):
+            number = np.array(x, scale.dtype)
+            number -= zero.astype(scale.dtype)
+            number *= scale
+        return number
+
+
+def _check(op: Op, x: Op, scale: Op, zero: Op) -> None:
+    require(is_integer(zero.dtype), op, "zero must be integers")
+    whole = broadcast_shape(op, x.shape, scale.shape, zero.shape)
+    require(whole == x.shape, op, "scale and zero must broadcast to x")
+
+
+def _is_zero(zero: Op) -> bool:
+    return isinstance(zero, Constant) and not zero.value.any()
+
+
+def _cast(x: Op, dtype: np.dtype[Any]) -> Op:
+    if isinstance(x, Constant):
+        return Constant(convert(x.value, dtype))
+    return x if x.dtype == dtype else Cast(x, dtype)
+
+
+def _number(value: float, dtype: np.dtype[Any]) -> Constant:
+    return Constant(convert(np.asarray(value), dtype))

@@ -1,0 +1,149 @@
+"""What follows an integer sum: bias in int32, one factor, rounding, saturation."""
+
+from __future__ import annotations
+
+from typing import cast as typed
+
+import numpy as np
+
+from kcompiler.graph.build import constant
+from kcompiler.graph.node import Array, Constant, Op
+from kcompiler.graph.operators import Add, Cast, Max, Min, Mul, Quantize, Relu, Round
+from kcompiler.graph.types import F32, I32, integer_range
+from kcompiler.passes.integer.quantized import (
+    I8,
+    Quantized,
+    dequantized,
+    integers,
+    parameters,
+    quantize_value,
+    quantized,
+    scaled,
+    scaled_sum,
+)
+from kcompiler.pattern import Found, node, splat
+from kcompiler.rewrite import Match, Rule
+from kcompiler.sample import number, tensor
+
+# A bias's scale is the product of two others, which exporters may round in another way.
+_SAME_SCALE = 1e-5
+
+
+class IntegerBias(Rule):
+    """A bias in the scale of the sums that it is added to is added to the integers."""
+
+    pattern = node(Add)
+
+    def check(self, match: Match) -> str | None:
+        return "no bias in the scale of integer sums" if _bias(match.root) is None else None
+
+    def build(self, match: Match) -> Op:
+        found = _bias(match.root)
+        if found is None:
+            raise TypeError("checked before")
+        sums, factor, bias = found
+        return scaled(Add(sums, integers(bias, I32)), factor.value)
+
+    def example(self, rng: np.random.Generator) -> Op:
+        scale = np.exp2(rng.integers(-4, 4, (3, 1)))
+        bias = dequantized(integers(rng.integers(-99, 99, (3, 1)), I32), scale, 0)
+        return Add(scaled(tensor("x", 2, 3, 4, dtype=I32), scale), bias)
+
+
+def _bias(op: Op) -> tuple[Op, Constant, Array] | None:
+    """(sums, factor, bias) of an addition of an integer bias."""
+    for left, right in (op.operands, op.operands[::-1]):
+        found, parts = scaled_sum(left), quantized(right)
+        if found is None or parts is None or left.shape != op.shape:
+            continue
+        bias = _integers_of(parts)
+        if bias is not None and _scales_alike(parts.scale, found[1].value, op.shape):
+            return (*found, bias)
+    return None
+
+
+def _integers_of(parts: Quantized) -> Array | None:
+    if not isinstance(parts.value, Constant):
+        return None
+    values = parts.value.value.astype(np.int64) - parts.zero.astype(np.int64)
+    low, high = integer_range(I32)
+    fits = values.min(initial=0) >= low and values.max(initial=0) <= high
+    return np.asarray(values) if fits else None
+
+
+def _scales_alike(one: Array, other: Array, shape: tuple[int, ...]) -> bool:
+    a, b = (np.broadcast_to(v, shape) for v in (one, other))
+    first = tuple(
+        slice(None) if s and n > 1 else slice(0, 1)
+        for n, s in zip(shape, np.broadcast_to(one + other, shape).strides, strict=True)
+    )
+    return bool(np.allclose(a[first], b[first], rtol=_SAME_SCALE, atol=0))
+
+
+def _chain(op: Op) -> tuple[Op, ...] | str:
+    """The activation under a quantization, outermost first, and the scaled sums under it."""
+    if not isinstance(op, Quantize) or parameters(op) is None:
+        return "its parameters are not known"
+    found: list[Op] = []
+    x = op.x
+    while scaled_sum(x) is None:
+        if not isinstance(x, Relu | Max | Min) or _limited(x) is None:
+            return "no integer sums are under it"
+        found.append(x)
+        x = typed("tuple[Op, float]", _limited(x))[0]
+    return (*found, x)
+
+
+class Requantize(Rule):
+    """Integer sums, scaled, clipped and quantized, take one factor, rounding and saturation.
+
+    The factor is (scale of data * scale of weights) / scale of the result, in float32, as
+    onnxruntime computes it; limits of the activation become limits of the integers.
+    """
+
+    pattern = Found((Quantize,), _chain)
+    exclusive = True
+
+    def build(self, match: Match) -> Op:
+        root = match.node(Quantize, "root")
+        *clips, last = typed("tuple[Op, ...]", _chain(root))
+        sums, factor = typed("tuple[Op, Constant]", scaled_sum(last))
+        scale, zero = typed("tuple[Array, Array]", parameters(root))
+        low, high = _limits(root, clips)
+        product = factor.value.astype(F32) / scale.reshape(()).astype(F32)
+        whole: Op = Round(Mul(Cast(sums, F32), constant(product, F32)))
+        if zero.any():
+            whole = Add(whole, constant(zero.reshape(()), F32))
+        limited = Min(Max(whole, constant(low, F32)), constant(high, F32))
+        return Cast(limited, root.dtype)
+
+    def example(self, rng: np.random.Generator) -> Op:
+        sums = scaled(tensor("x", 2, 3, 4, dtype=I32), np.exp2(rng.integers(-4, 1, (3, 1))))
+        clips = (sums, Relu(sums), Min(Max(sums, number(-1.0)), number(6.0)))
+        zero = constant(int(rng.integers(-128, 128)), I8)
+        return Quantize(clips[rng.integers(3)], number(0.25), zero)
+
+
+def _limited(op: Op) -> tuple[Op, float] | None:
+    """(operand, limit) of an activation that limits its operand."""
+    if isinstance(op, Relu):
+        return op.x, 0.0
+    for x, limit in (op.operands, op.operands[::-1]):
+        limited = splat(limit)
+        if limited is not None and x.type == op.type and not np.isnan(limited):
+            return x, limited
+    return None
+
+
+def _limits(root: Quantize, clips: list[Op]) -> tuple[int, int]:
+    """The range of the integers after the activation: quantization keeps the order of numbers."""
+    scale, zero = typed("tuple[Array, Array]", parameters(root))
+    low, high = integer_range(root.dtype)
+    for clip in reversed(clips):
+        limit = quantize_value(typed("tuple[Op, float]", _limited(clip))[1], scale, zero)
+        pick = min if isinstance(clip, Min) else max
+        low, high = pick(low, limit), pick(high, limit)
+    return int(low), int(high)
+
+
+RULES: tuple[Rule, ...] = (IntegerBias(), Requantize())

@@ -1,0 +1,88 @@
+"""Damaged files: a message, never a traceback, in bounded time and memory."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from onnx import ModelProto
+
+import kcompiler
+from kcompiler.errors import KcompilerError
+from tests.fuzz import tasks
+from tests.fuzz.campaign import Campaign
+from tests.fuzz.files import damaged, try_file
+from tests.fuzz.maker import Discarded
+from tests.fuzz.mutate import mutated_model, parse, serialize
+from tests.fuzz.recipe import seeded_case
+from tests.fuzz.worker import Lost, Worker
+
+
+@pytest.mark.parametrize("kind", ["model file", "package"])
+def test_the_same_few_files(kind: str, tmp_path: Path) -> None:
+    campaign = Campaign(7, (kind,), tmp_path)
+    campaign.run(count=100)
+    assert campaign.report().endswith("faults: 0")
+    assert campaign.tried[kind] > 70
+
+
+def test_structure_is_kept_where_nothing_is_changed() -> None:
+    data: bytes = seeded_case(1, 5).model.SerializeToString()
+    assert serialize(parse(data, ModelProto.DESCRIPTOR)) == data
+
+
+def test_changed_models_are_mostly_still_messages() -> None:
+    """Otherwise the search would not get past the parser."""
+    source = random.Random(0)  # noqa: S311 - no secrets here
+    data: bytes = seeded_case(1, 5).model.SerializeToString()
+    sound = 0
+    for _ in range(200):
+        try:
+            ModelProto.FromString(mutated_model(data, source))
+        except Exception:  # noqa: BLE001, S112 - protobuf's error has no public name
+            continue
+        sound += 1
+    assert sound > 120
+
+
+def test_changed_packages_get_past_the_hashes() -> None:
+    """Some are accepted, and most are refused for what they say."""
+    texts = []
+    for index in range(30):
+        try:
+            data = damaged("package", 1, index)
+        except Discarded:
+            continue
+        try:
+            kcompiler.load(data)
+        except KcompilerError as error:
+            texts.append(str(error))
+        else:
+            texts.append("")
+    assert sum("SHA-256" in t for t in texts) < len(texts) / 4
+    assert "" in texts
+
+
+def test_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise IndexError("planted")
+
+    monkeypatch.setattr(kcompiler, "compile", broken)
+    fault = try_file("model file", b"")
+    assert fault is not None
+    assert fault.kind == "IndexError"
+
+
+@pytest.mark.parametrize(("harm", "why"), [("end", "code 3"), ("hang", "no result after")])
+def test_a_lost_process_is_seen_and_replaced(harm: str, why: str) -> None:
+    worker = Worker(3)
+    try:
+        lost = worker.run(harm, 0, 0)
+        assert isinstance(lost, Lost)
+        assert why in lost.why
+        assert isinstance(worker.run("model", 1, 0), tasks.Outcome)
+    finally:
+        worker.close()

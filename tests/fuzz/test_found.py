@@ -1,0 +1,148 @@
+"""What the search found once, as the smallest model that shows it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import ModelProto, numpy_helper
+
+import kcompiler
+from kcompiler.errors import KcompilerError
+from kcompiler.graph.node import Array
+from kcompiler.machine.touch import indices
+from tests.frontend.oracle import f32, floats, i64, model, node, one
+from tests.fuzz.check import judge
+from tests.fuzz.maker import Case
+
+
+def sound(case: tuple[ModelProto, dict[str, Array]]) -> None:
+    """The model and its feeds, through the interpreter and compiled, agree with the oracles."""
+    verdict = judge(typed(*case))
+    assert verdict.faults == ()
+    assert verdict.refused == ()
+    assert not verdict.disputed
+
+
+def types_of(values: dict[str, Array]) -> Any:
+    """The types of inputs that take these values."""
+    return {name: (value.dtype, value.shape) for name, value in values.items()}
+
+
+def typed(proto: ModelProto, feeds: dict[str, Array]) -> Case:
+    """A case whose outputs have types, as the checker wants them."""
+    from onnx import shape_inference
+
+    return Case(shape_inference.infer_shapes(proto, data_prop=True), feeds)
+
+
+def test_a_convolution_of_no_images() -> None:
+    sound(one("Conv", [floats(0, 2, 5, 3), floats(4, 2, 3, 3)], known=[1]))
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("operator", ["ArgMax", "ArgMin"])
+@pytest.mark.parametrize("values", [[NAN, NAN, 1], [NAN, -INF, 2], [NAN, INF, NAN]])
+def test_the_extreme_value_is_nan(operator: str, values: list[float]) -> None:
+    """It equals nothing, not even itself, so that no place was found."""
+    sound(one(operator, [f32([values] * 2)], axis=1))
+
+
+def test_infinities_in_a_product_say_nothing() -> None:
+    """An infinity times zero made numpy warn, though it is what the user asked for."""
+    x = f32([[INF, 1.0], [2.0, -INF]])
+    sound(one("MatMul", [x, f32([[0.0, 1.0], [1.0, 0.0]])]))
+    sound(one("Conv", [x.reshape(1, 1, 2, 2), f32([[[[0.0]]]])], known=[1]))
+    sound(one("Conv", [x.reshape(1, 2, 2, 1), f32([0.0, 1.0]).reshape(2, 1, 1, 1)], group=2))
+
+
+@pytest.mark.parametrize("bias", [0.926, 1.4, 2.0])
+def test_shrink_of_integers_by_a_fraction(bias: float) -> None:
+    values = np.array([-5, -3, -1, 0, 1, 2, 4], np.int32)
+    sound(one("Shrink", [values], bias=bias, lambd=0.7))
+
+
+def test_the_mean_that_a_layer_normalization_gives_is_float32() -> None:
+    operands = [floats(3, 4, dtype="float64"), floats(4, dtype="float64")]
+    proto, feeds = one("LayerNormalization", operands, results=3)
+    found = kcompiler.compile(proto, precision="f32").run(feeds)
+    assert [str(v.dtype) for v in found.values()] == ["float64", "float32", "float32"]
+
+
+def test_a_normalization_of_nothing_says_nothing() -> None:
+    sound(one("InstanceNormalization", [floats(2, 3, 0), floats(3), floats(3)]))
+
+
+def test_a_normalization_scaled_by_its_own_operand() -> None:
+    """One access twice in a nest: the axes were to be merged twice."""
+    nodes = [node("LayerNormalization", ["x", "x", "b"], ["y"], axis=0)]
+    x, b = floats(1, 3, 5), floats(1, 3, 5, seed=1)
+    values = {"x": x, "b": b}
+    sound((model(nodes, types_of(values), ["y"]), values))
+
+
+@pytest.mark.parametrize("consumer", ["Sub", "Add"])
+def test_indices_in_two_dimensions_that_stay_apart(consumer: str) -> None:
+    """What reads the gathered rows takes one value of another operand for each of them."""
+    nodes = [node("Gather", ["x", "i"], ["g"]), node(consumer, ["g", "c"], ["y"])]
+    values = {"x": floats(4), "i": i64([[3, -2, -1, 3, -3], [-2, 3, 0, 0, -1]]), "c": floats(2, 1)}
+    sound((model(nodes, types_of(values), ["y"]), values))
+
+
+def test_indices_in_two_dimensions_that_are_cut_into_tiles() -> None:
+    nodes = [node("Gather", ["x", "i"], ["g"]), node("Sub", ["g", "c"], ["y"])]
+    rng = np.random.default_rng(0)
+    values = {"x": floats(50, 300), "i": rng.integers(-50, 50, (30, 70)), "c": floats(30, 1, 1)}
+    proto = model(nodes, types_of(values), ["y"])
+    sound((proto, values))
+    assert kcompiler.compile(proto, precision="f32").verify(values).ok
+
+
+def test_indices_that_are_transposed() -> None:
+    nodes = [
+        node("Transpose", ["i"], ["t"], perm=[1, 0]),
+        node("Gather", ["x", "t"], ["g"]),
+        node("Relu", ["g"], ["y"]),
+    ]
+    values = {"x": floats(4, 3), "i": i64([[3, -2, -1, 3, -3], [-2, 3, 0, 0, -1]])}
+    sound((model(nodes, types_of(values), ["y"]), values))
+
+
+@pytest.mark.parametrize("operator", ["Add", "MatMul"])
+def test_more_dimensions_than_numpy_broadcasts(operator: str) -> None:
+    shape = (1,) * 40
+    nodes = [node(operator, ["x", "x"], ["y"])]
+    proto = model(nodes, {"x": ("float32", shape)}, ["y"])
+    try:
+        found = kcompiler.compile(proto).run({"x": np.ones(shape, np.float32)})
+    except KcompilerError:
+        return
+    assert found["y"].shape == shape
+
+
+def test_a_result_that_no_computer_holds() -> None:
+    """The memory ran out while the part for the host was written down."""
+    shape = numpy_helper.from_array(i64([7, 4, 1 << 34, 3]), "n")
+    proto = model([node("ConstantOfShape", ["n"], ["y"])], {}, ["y"])
+    proto.graph.initializer.append(shape)
+    with pytest.raises(KcompilerError, match="too little memory"):
+        kcompiler.compile(proto)
+
+
+def test_every_other_element_of_a_long_axis() -> None:
+    """The set of indices was built one at a time, in quadratic time."""
+    start = time.process_time()
+    assert indices(range(1, 1 << 22, 2)).bit_count() == 1 << 21
+    assert time.process_time() - start < 1
+
+
+@given(st.integers(0, 50), st.integers(0, 90), st.integers(1, 7))
+def test_indices_are_a_mask(start: int, length: int, step: int) -> None:
+    values = range(start, start + length, step)
+    assert indices(values) == sum(1 << v for v in values)

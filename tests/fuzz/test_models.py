@@ -1,0 +1,98 @@
+"""Random valid models: the same few on every run, any that Hypothesis thinks of, and the judge."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import shape_inference
+
+from kcompiler.frontend.registry import importers
+from kcompiler.graph.node import Array
+from kcompiler.graph.operators import Relu, Sin
+from tests.frontend.oracle import model, node
+from tests.fuzz.campaign import Campaign
+from tests.fuzz.check import Judge, reduced
+from tests.fuzz.maker import Case, Discarded
+from tests.fuzz.recipe import random_case, recipes, seeded_case
+
+WITHOUT_RECIPE = {
+    "FusedConv",
+    "QGemm",
+    "QLinearAdd",
+    "QLinearConcat",
+    "QLinearGlobalAveragePool",
+    "QLinearMul",
+    "QLinearSigmoid",
+}
+
+
+def test_every_importer_has_a_recipe() -> None:
+    made = {name.rpartition(".")[2] for name in recipes()}
+    assert {name for _, name in importers()} - made - WITHOUT_RECIPE == set()
+
+
+def test_the_same_few_models(tmp_path: Path) -> None:
+    campaign = Campaign(7, ("model",), tmp_path)
+    campaign.run(count=100)
+    assert campaign.report().endswith("faults: 0")
+    assert campaign.tried["model"] > 70
+    assert campaign.oracle_crashes < 5
+
+
+@settings(max_examples=20)
+@given(st.randoms(use_true_random=False))
+def test_any_model(source: random.Random) -> None:
+    """Without the oracles, which may end the process: what is valid compiles and runs."""
+    try:
+        case = random_case(source)
+        judge = Judge(case)
+    except Discarded:
+        return
+    assert judge.verdict().faults == ()
+
+
+def test_cases_follow_from_their_number_alone() -> None:
+    first, again = (_bytes(seeded_case(3, 11)) for _ in range(2))
+    assert first == again
+    assert first != _bytes(seeded_case(3, 12))
+
+
+def _bytes(case: Case) -> bytes:
+    model: bytes = case.model.SerializeToString(deterministic=True)
+    return model + b"".join(v.tobytes() for v in case.feeds.values())
+
+
+def three() -> Case:
+    """Relu, Sin and Neg, of numbers that are far from zero."""
+    nodes = [node("Relu", ["x"], ["a"]), node("Sin", ["a"], ["b"]), node("Neg", ["b"], ["y"])]
+    proto = model(nodes, {"x": ("float32", (2, 3))}, ["y"])
+    typed = shape_inference.infer_shapes(proto)
+    return Case(typed, {"x": np.linspace(0.4, 2.4, 6, dtype=np.float32).reshape(2, 3)})
+
+
+def test_a_wrong_value_is_seen_and_cut_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: half a percent."""
+    assert Judge(three()).verdict().faults == ()
+
+    def wrong(_: Sin, x: Array) -> Array:
+        return np.asarray((np.sin(x) * 1.005).astype(x.dtype))
+
+    monkeypatch.setattr(Sin, "evaluate", wrong)
+    (fault,) = Judge(three()).verdict().faults
+    assert (fault.stage, fault.kind) == ("interpreter", "wrong value")
+    assert reduced(three(), fault.stage, fault.kind).operators == ("Sin",)
+
+
+def test_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Relu, __: Array) -> Array:
+        raise KeyError("planted")
+
+    monkeypatch.setattr(Relu, "evaluate", broken)
+    assert {f"{f.stage} {f.kind}" for f in Judge(three()).verdict().faults} == {
+        "interpreter KeyError"
+    }
