@@ -58,6 +58,10 @@ MODELS = (
 )
 
 
+CACHED = Model("llama1b-2l-dyn-dynamo", "filled")
+"""Compiled with buckets: see `benchmarks.llama_cache`."""
+
+
 def find(name: str) -> Model:
     """The model with a name."""
     return next(m for m in MODELS if m.name == name)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kcompiler.errors import IRError
+from kcompiler.errors import CapacityError, IRError
 from kcompiler.graph.node import Constant, Graph, Input, Op
 from kcompiler.graph.operators import Fused
 from kcompiler.kernel.from_graph import BoundRegion, region_of
 from kcompiler.kernel.nest import Region
 from kcompiler.kernel.statements import Kernel
 from kcompiler.kernel.views import view_of
-from kcompiler.machine.instruction import Isa
+from kcompiler.machine.instruction import FieldError, Isa
 from kcompiler.machine.place import Placement, Tensor
 from kcompiler.machine.program import Binding, KernelInfo, Program
 from kcompiler.machine.target import Target
@@ -172,7 +172,12 @@ def _lowered(
         for name, op in zip(part.operand_names, part.bound.operands, strict=True)
     }
     bindings[part.output_name] = where[id(part.fused)]
-    return tuple(target.lower(part.kernel, bindings, placement.addresses[index]))
+    try:
+        return tuple(target.lower(part.kernel, bindings, placement.addresses[index]))
+    except FieldError as error:
+        what = f"a kernel is beyond what instructions of {target.name} can say"
+        fix = "split the tensor, or compile for a smaller shape"
+        raise CapacityError(what, ", ".join(part.fused.origin), str(error), fix) from error
 
 
 def _infos(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from kcompiler.errors import UsageError
 from kcompiler.frontend import Imported, load_model
 from kcompiler.graph.node import Array, Graph
 from kcompiler.graph.types import is_float
+from kcompiler.machine.crossing import not_worth_crossing
 from kcompiler.machine.target import Target
 from kcompiler.passes.fuse import Fuse
 from kcompiler.passes.integer import Integer
@@ -63,6 +65,11 @@ def tools_for(target: Target) -> Tools:
     )
 
 
+def partition_for(target: Target) -> Partition:
+    """The pass that cuts a model for a target."""
+    return Partition(refusal=target.refusal, island=partial(not_worth_crossing, target.chip))
+
+
 def compile_model(source: Source, target: Target, options: Options | None = None) -> Compilation:
     """Compile an ONNX model (path, bytes or message) for a target; raises `KcompilerError`."""
     options = options or Options()
@@ -84,7 +91,7 @@ def compile_imported(
     kernels = run(graph_pipeline(precision), imported.graph, options.hook)
     tools = tools_for(target)
     segments: list[NpuSegment | HostSegment] = [
-        _segment(s, target, tools) for s in Partition(refusal=target.refusal).run(kernels)
+        _segment(s, target, tools) for s in partition_for(target).run(kernels)
     ]
     if imported.tail is not None:
         segments.append(HostSegment(**vars(imported.tail)))

@@ -74,7 +74,10 @@ def _ort_session(model: bytes | str) -> Any:
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # The fallback would try the same once more, and print.
+    session = ort.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
     kinds = _kinds(session)
     nested = any("(tensor(" in kind for kind in kinds)
     known = {*_PLAIN, *(() if nested else _BY_BITS)}

@@ -30,22 +30,29 @@ def accept(_: Op) -> None:
     """The refusal of a target that takes every kernel."""
 
 
+def worthwhile(_: Sequence[Op], __: Sequence[int]) -> None:
+    """The answer of a link that costs nothing."""
+
+
 class Partition(Pass):
     """Cut a graph of kernels into segments, in the order to run them; greedily as few as can be.
 
     `refusal(kernel)` is the reason why the target does not take a kernel, or None. Host operators
-    and refused kernels make host segments, the rest NPU segments. Segments meet by name: each value
-    that one makes and another reads has one name. What the model passes through unchanged is a host
-    segment.
+    and refused kernels make host segments, the rest NPU segments. `island(kernels, bytes)` is asked
+    about kernels between two host segments: the reason why they stay on the host, or None; `bytes`
+    are those of each value that would cross. Segments meet by name: each value that one makes and
+    another reads has one name. What the model passes through unchanged is a host segment.
     """
 
     refusal: Callable[[Op], str | None] = accept
+    island: Callable[[Sequence[Op], Sequence[int]], str | None] = worthwhile
 
     def run(self, ir: Graph) -> tuple[Segment, ...]:
         plan = _Plan(ir, self.refusal)
-        orders = [plan.ordered("npu"), plan.ordered("host")]
-        shortest = min(orders, key=len)
-        return _segments(ir, shortest, plan.reasons)
+        runs = plan.shortest()
+        while plan.leave_islands(runs, self.island):  # fewer kernels of the NPU each time
+            runs = plan.shortest()
+        return _segments(ir, runs, plan.reasons)
 
 
 class _Plan:
@@ -63,6 +70,33 @@ class _Plan:
     def kind(self, node: Op) -> Kind:
         """Where a unit runs."""
         return "host" if id(node) in self.reasons else "npu"
+
+    def shortest(self) -> list[tuple[Kind, list[Op]]]:
+        """The better of the two orders."""
+        return min((self.ordered("npu"), self.ordered("host")), key=len)
+
+    def leave_islands(
+        self,
+        runs: Sequence[tuple[Kind, list[Op]]],
+        island: Callable[[Sequence[Op], Sequence[int]], str | None],
+    ) -> bool:
+        """Give to the host what lies between two of its parts and is not worth the way."""
+        left = False
+        for kind, run in runs[1:-1]:
+            reason = island(run, self._moved(run)) if kind == "npu" else None
+            if reason is not None:
+                self.reasons |= {id(node): reason for node in run}
+                left = True
+        return left
+
+    def _moved(self, run: Sequence[Op]) -> list[int]:
+        """The bytes of the values that a run reads from others and makes for others."""
+        inside = {id(node) for node in run}
+        read = {id(o): o for n in run for o in n.operands if not isinstance(o, Constant)}
+        made = {id(value) for _, value in self.graph.outputs}
+        made |= {id(o) for n in self.graph.nodes if id(n) not in inside for o in n.operands}
+        taken = [o.type.nbytes for key, o in read.items() if key not in inside]
+        return taken + [node.type.nbytes for node in run if id(node) in made]
 
     def ordered(self, first: Kind) -> list[tuple[Kind, list[Op]]]:
         """Runs of units of one kind: as many as can follow, then a change of place."""

@@ -238,7 +238,10 @@ def _ort_types(model: ModelProto, origin: str) -> dict[str, TensorType | None]:
     options.intra_op_num_threads = 1
     try:
         session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which would try the same once more, and print
         )
     except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen kinds
         op_type = model.graph.node[-1].op_type

@@ -83,6 +83,22 @@ class DmaEngine:
 
 
 @dataclass(frozen=True)
+class HostLink:
+    """How the chip hangs on its host, and how fast the host computes what it must.
+
+    The link moves `bandwidth` bytes a second each way; `latency` seconds begin each transfer. The
+    host does `macs` multiply-accumulates a second, reads and writes `memory` bytes a second and
+    takes `dispatch` seconds to begin an operator.
+    """
+
+    bandwidth: Fact[float]
+    latency: Fact[float]
+    macs: Fact[float]
+    memory: Fact[float]
+    dispatch: Fact[float]
+
+
+@dataclass(frozen=True)
 class Chip:
     """One NPU as a compiler sees it.
 
@@ -105,6 +121,7 @@ class Chip:
     sync_cycles: Fact[int]  # a wait that crosses cores
     calibrated: str = "not calibrated"  # or the published measurement that pins the estimates
     dies: Fact[int] | None = None
+    host: HostLink | None = None  # None: what crosses to the host takes no time
 
     def memory(self, name: str) -> Memory:
         """The memory with a name."""

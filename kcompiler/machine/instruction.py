@@ -30,6 +30,7 @@ from kcompiler.machine.touch import Touch
 
 __all__ = [
     "EncodingError",
+    "FieldError",
     "Isa",
     "Packed",
     "Record",
@@ -40,6 +41,10 @@ __all__ = [
     "s",
     "u",
 ]
+
+
+class FieldError(ValueError):
+    """A value that a field of an instruction does not hold."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(u, s, f32, choice, many, record))
@@ -69,7 +74,7 @@ class Packed:
                 name = operand.name
                 values[name] = operand.kind.check(values[name])
         except ValueError as error:
-            raise ValueError(f"{self.title()}: field {name}: {error}") from None
+            raise FieldError(f"{self.title()}: field {name}: {error}") from None
         try:
             self.check()
         except ValueError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment
 from kcompiler.errors import KcompilerError
+from kcompiler.machine.crossing import Crossing, crossings, link_seconds
 from kcompiler.machine.facts import facts
 from kcompiler.machine.queues import is_wait
 
@@ -63,6 +64,9 @@ class Report:
     verification: Verification | None = None
     cost: CompileCost | None = None
     package: PackageInfo | None = None
+    crossings: tuple[Crossing, ...] = ()  # over the link to the host, in one run
+    link_seconds: float = 0.0  # of all of them, modelled; not in `seconds`
+    link_between: float = 0.0  # of those between parts of the model
     buckets: tuple[BucketTime, ...] = ()  # the rest of the report is that of the largest
 
     @property
@@ -89,6 +93,7 @@ class Report:
                 "compulsory_bytes": self.compulsory_bytes,
             },
             "memory": {name: {"peak": p, "size": s} for name, (p, s) in self.memory.items()},
+            "link": _link(self),
             **({"buckets": [b.json() for b in self.buckets]} if self.buckets else {}),
             "facts": {"unknown": self.unknown_facts, "total": self.total_facts},
             "verify": _verify(self.verification),
@@ -102,6 +107,8 @@ def make_report(model: CompiledModel) -> Report:
     compilation, chip = model.compilation, model.target.chip
     timings = [t for t in model.timings if t is not None]
     numbers = facts(chip)
+    crossed = crossings(compilation)
+    between = [c.nbytes for c in crossed if not c.border]
     return Report(
         model=compilation.model,
         target=compilation.target,
@@ -126,6 +133,9 @@ def make_report(model: CompiledModel) -> Report:
         verification=model.verification,
         cost=model.cost,
         package=model.package,
+        crossings=crossed,
+        link_seconds=link_seconds([c.nbytes for c in crossed], chip.host),
+        link_between=link_seconds(between, chip.host),
         buckets=tuple(_bucket(b, made) for b, made in model.buckets),
     )
 
@@ -183,6 +193,21 @@ def _extent(program: Program, target: Target, memory: Memory) -> int:
         if own:
             most = max(most, max(t.stop for t in own) - min(t.start for t in own))
     return most
+
+
+def _link(report: Report) -> dict[str, Any]:
+    """Bytes and time over the host's link, those between parts of the model by themselves."""
+    between = [c for c in report.crossings if not c.border]
+    return {
+        "to_npu_bytes": sum(c.nbytes for c in report.crossings if c.to == "npu"),
+        "to_host_bytes": sum(c.nbytes for c in report.crossings if c.to == "host"),
+        "seconds": report.link_seconds,
+        "between": {
+            "values": len(between),
+            "bytes": sum(c.nbytes for c in between),
+            "seconds": report.link_between,
+        },
+    }
 
 
 def _verify(result: Verification | None) -> dict[str, Any] | None:

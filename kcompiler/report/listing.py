@@ -18,7 +18,8 @@ def listing(model: CompiledModel, level: str) -> str:
     """All NPU segments as a graph, as kernels, or as assembly ("graph", "kernel", "asm")."""
     texts = {"graph": _graph, "kernel": _kernels, "asm": _assembly}
     if model.buckets:
-        return "".join(f"# bucket {b}\n{listing(made, level)}" for b, made in model.buckets)
+        mark = ";" if level == "asm" else "#"  # what begins a comment there
+        return "".join(f"{mark} bucket {b}\n{listing(made, level)}" for b, made in model.buckets)
     return "".join(line for s in model.programs for line in texts[level](s, model))
 
 

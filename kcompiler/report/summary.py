@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kcompiler.verify import OutputError, Verification
 
 
+SIDES = ("npu", "host")
+
+
 def summary(report: Report) -> Table:
     """A report as a table of two columns."""
     table = Table(
@@ -48,6 +51,7 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     moved, least = nbytes(report.dram_bytes), nbytes(report.compulsory_bytes)
     yield "DRAM traffic", f"{moved}, compulsory {least}"
     yield "on-chip peak", _memory(report)
+    yield "host link", _link(report)
     if report.verification is not None:
         yield from _verification(report.verification)
     else:
@@ -62,6 +66,18 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         yield "package", f"{printable(str(info.path))}, {nbytes(info.bytes)}"
     for note in report.notes:
         yield "note", printable(note)
+
+
+def _link(report: Report) -> str:
+    """What crosses, in which time; the latency above is without it."""
+    sizes = {side: sum(c.nbytes for c in report.crossings if c.to == side) for side in SIDES}
+    text = f"{nbytes(sizes['npu'])} in, {nbytes(sizes['host'])} out, {seconds(report.link_seconds)}"
+    between = [c.nbytes for c in report.crossings if not c.border]
+    if not between:
+        return text
+    times = "1 value" if len(between) == 1 else f"{len(between)} values"
+    crossed = f"{nbytes(sum(between))} in {seconds(report.link_between)}"
+    return f"{text}; of this between parts of the model {times}, {crossed}"
 
 
 def _bucket(bucket: BucketTime) -> str:

@@ -7,7 +7,7 @@ from typing import cast as typed
 import numpy as np
 
 from kcompiler.graph.build import constant
-from kcompiler.graph.node import Array, Constant, Op
+from kcompiler.graph.node import Constant, Op
 from kcompiler.graph.operators import (
     Broadcast,
     Concat,
@@ -25,8 +25,9 @@ from kcompiler.passes.integer.quantized import (
     I8,
     U8,
     dequantized,
+    known_parameters,
     parameters,
-    quantize_value,
+    quantize_values,
     scalars,
 )
 from kcompiler.pattern import Found, same
@@ -105,8 +106,8 @@ def _padded(op: Op) -> tuple[Op, ...] | str:
     below = _below(op)
     if isinstance(below, str) or not isinstance(op, Pad):
         return below if isinstance(below, str) else "it is no padding"
-    scale, zero = typed("tuple[Array, Array]", parameters(below))
-    value = quantize_value(float(op.value), scale, zero)
+    scale, zero = known_parameters(below)
+    value = int(quantize_values(np.asarray(op.value), scale, zero))
     back = (np.float32(value) - zero.astype(np.float32)) * scale
     return (below,) if float(back.reshape(())) == op.value else "no integer stands for its value"
 
@@ -120,7 +121,7 @@ class PadIntegers(Rule):
     def build(self, match: Match) -> Op:
         pad = match.node(Pad, "root")
         below = typed("Dequantize", _below(pad))
-        value = quantize_value(float(pad.value), *typed("tuple[Array, Array]", parameters(below)))
+        value = int(quantize_values(np.asarray(pad.value), *known_parameters(below)))
         return _dequantized_again(below, Pad(below.x, pad.low, pad.high, value))
 
     def example(self, rng: np.random.Generator) -> Op:

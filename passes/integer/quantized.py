@@ -93,6 +93,14 @@ def parameters(op: Quantize | Dequantize) -> tuple[Array, Array] | None:
     return (op.scale.value, op.zero.value) if positive else None
 
 
+def known_parameters(op: Quantize | Dequantize) -> tuple[Array, Array]:
+    """(scale, zero) of an operator that a rule has checked."""
+    found = parameters(op)
+    if found is None:
+        raise TypeError(f"{op!r} has no known parameters")
+    return found
+
+
 def scalars(op: Quantize | Dequantize) -> tuple[Constant, Constant]:
     """Scale and zero point of a whole tensor, without dimensions."""
     if not (isinstance(op.scale, Constant) and isinstance(op.zero, Constant)):
@@ -104,11 +112,12 @@ def _flat(value: Constant) -> Constant:
     return value if not value.type.rank else Constant(value.value.reshape(()))
 
 
-def quantize_value(number: float, scale: Array, zero: Array) -> int:
-    """The integer that stands for a number."""
-    one = np.asarray(number, scale.dtype).reshape(())
-    op = Quantize(Constant(one), Constant(scale.reshape(())), Constant(zero.reshape(())))
-    return int(op.evaluate(one, scale.reshape(()), zero.reshape(())))
+def quantize_values(numbers: Array, scale: Array, zero: Array) -> Array:
+    """The integers that stand for numbers, by the scale of a whole tensor."""
+    given = np.asarray(numbers, scale.dtype)
+    step, offset = scale.reshape(()), zero.reshape(())
+    op = Quantize(Constant(given), Constant(step), Constant(offset))
+    return op.evaluate(given, step, offset).astype(np.int64)
 
 
 def integers(values: Array, dtype: np.dtype[Any]) -> Constant:

@@ -15,13 +15,14 @@ from kcompiler.passes.integer.quantized import (
     Quantized,
     dequantized,
     integers,
+    known_parameters,
     parameters,
-    quantize_value,
+    quantize_values,
     quantized,
     scaled,
     scaled_sum,
 )
-from kcompiler.pattern import Found, node, splat
+from kcompiler.pattern import Found, node
 from kcompiler.rewrite import Match, Rule
 from kcompiler.sample import number, tensor
 
@@ -90,7 +91,7 @@ def _chain(op: Op) -> tuple[Op, ...] | str:
         if not isinstance(x, Relu | Max | Min) or _limited(x) is None:
             return "no integer sums are under it"
         found.append(x)
-        x = typed("tuple[Op, float]", _limited(x))[0]
+        x = typed("tuple[Op, Array]", _limited(x))[0]
     return (*found, x)
 
 
@@ -108,7 +109,7 @@ class Requantize(Rule):
         root = match.node(Quantize, "root")
         *clips, last = typed("tuple[Op, ...]", _chain(root))
         sums, factor = typed("tuple[Op, Constant]", scaled_sum(last))
-        scale, zero = typed("tuple[Array, Array]", parameters(root))
+        scale, zero = known_parameters(root)
         low, high = _limits(root, clips)
         product = factor.value.astype(F32) / scale.reshape(()).astype(F32)
         whole: Op = Round(Mul(Cast(sums, F32), constant(product, F32)))
@@ -119,31 +120,36 @@ class Requantize(Rule):
 
     def example(self, rng: np.random.Generator) -> Op:
         sums = scaled(tensor("x", 2, 3, 4, dtype=I32), np.exp2(rng.integers(-4, 1, (3, 1))))
-        clips = (sums, Relu(sums), Min(Max(sums, number(-1.0)), number(6.0)))
+        limits = constant(rng.uniform(1, 9, (3, 1)), F32)
+        clips = (sums, Relu(sums), Min(Max(sums, number(-1.0)), limits))
         zero = constant(int(rng.integers(-128, 128)), I8)
         return Quantize(clips[rng.integers(3)], number(0.25), zero)
 
 
-def _limited(op: Op) -> tuple[Op, float] | None:
-    """(operand, limit) of an activation that limits its operand."""
+def _limited(op: Op) -> tuple[Op, Array] | None:
+    """(operand, limits) of an activation that limits its operand."""
     if isinstance(op, Relu):
-        return op.x, 0.0
+        return op.x, np.zeros(())
     for x, limit in (op.operands, op.operands[::-1]):
-        limited = splat(limit)
-        if limited is not None and x.type == op.type and not np.isnan(limited):
-            return x, limited
+        if isinstance(limit, Constant) and x.type == op.type and not np.isnan(limit.value).any():
+            return x, limit.value
     return None
 
 
-def _limits(root: Quantize, clips: list[Op]) -> tuple[int, int]:
+def _limits(root: Quantize, clips: list[Op]) -> tuple[Array, Array]:
     """The range of the integers after the activation: quantization keeps the order of numbers."""
-    scale, zero = typed("tuple[Array, Array]", parameters(root))
-    low, high = integer_range(root.dtype)
+    scale, zero = known_parameters(root)
+    low, high = (np.asarray(limit, np.int64) for limit in integer_range(root.dtype))
     for clip in reversed(clips):
-        limit = quantize_value(typed("tuple[Op, float]", _limited(clip))[1], scale, zero)
-        pick = min if isinstance(clip, Min) else max
+        limit = quantize_values(typed("tuple[Op, Array]", _limited(clip))[1], scale, zero)
+        pick = np.minimum if isinstance(clip, Min) else np.maximum
         low, high = pick(low, limit), pick(high, limit)
-    return int(low), int(high)
+    return _one(low), _one(high)
+
+
+def _one(limits: Array) -> Array:
+    """One number where all are alike."""
+    return limits.reshape(-1)[0] if (limits == limits.reshape(-1)[0]).all() else limits
 
 
 RULES: tuple[Rule, ...] = (IntegerBias(), Requantize())

@@ -8,10 +8,17 @@ from typing import cast as typed
 import numpy as np
 
 from kcompiler.graph.build import constant
-from kcompiler.graph.node import Array, Constant, Op
+from kcompiler.graph.node import Constant, Op
 from kcompiler.graph.operators import Add, Cast, Conv, Dequantize, Pad, Reduce, Window
 from kcompiler.graph.types import I32
-from kcompiler.passes.integer.quantized import I8, dequantized, integers, parameters, scaled
+from kcompiler.passes.integer.quantized import (
+    I8,
+    dequantized,
+    integers,
+    known_parameters,
+    parameters,
+    scaled,
+)
 from kcompiler.pattern import Found
 from kcompiler.rewrite import Match, Rule
 from kcompiler.sample import tensor
@@ -39,7 +46,7 @@ class SumOfIntegers(Rule):
     def build(self, match: Match) -> Op:
         root = match.root
         below = typed("Dequantize", root.operands[0])
-        scale, zero = typed("tuple[Array, Array]", parameters(below))
+        scale, zero = known_parameters(below)
         offset = int(zero.reshape(()))
         if isinstance(root, Window):
             total, count = _window(root, below.x, offset), prod(root.window)

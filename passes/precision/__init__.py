@@ -90,10 +90,12 @@ class _Conversion:
     def _kernel(self, node: Fused) -> Op:
         if self.stored == F32 and any(n.dtype == F64 for n in node.body.nodes):
             return node.with_operands([self._as(x, x.dtype) for x in node.xs])
-        products = _read_by_products(node.body)
+        products, masks = _read_by_products(node.body), _masks(node.body)
         exact = any(map(_ends_integers, node.body.nodes))
         operands = [
-            self._operand(x, id(i) in products, exact)
+            self._operand(
+                x, id(i) in (products if isinstance(x, Constant) else products - masks), exact
+            )
             for x, i in zip(node.xs, node.body.inputs, strict=True)
         ]
         retyped = Retyper(node.body, self.stored, [x.dtype for x in operands])
@@ -159,6 +161,18 @@ def _read_by_products(body: Graph) -> set[int]:
         reads = node.operands if isinstance(node, Contract | Conv | Attention) else ()
         for operand in node.operands[:1] if isinstance(node, Gather) else reads:
             base = operand
+            while is_movement(base):
+                base = base.operands[0]
+            found.add(id(base))
+    return found
+
+
+def _masks(body: Graph) -> set[int]:
+    """The inputs that are masks of an attention, often beyond the range of a narrow type."""
+    found: set[int] = set()
+    for node in body.nodes:
+        if isinstance(node, Attention) and node.mask is not None:
+            base = node.mask
             while is_movement(base):
                 base = base.operands[0]
             found.add(id(base))

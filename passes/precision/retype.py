@@ -20,10 +20,13 @@ from kcompiler.graph.operators import (
     Contract,
     Conv,
     Gather,
+    IsInf,
+    Max,
     Pad,
     Reduce,
     TopKIndices,
     TopKValues,
+    Where,
     Window,
 )
 from kcompiler.graph.types import F32, TensorType, compute_dtype, is_float
@@ -91,8 +94,9 @@ class Retyper:
                 x, y = (self._stored(o) for o in operands)
                 return _with_dtype(op, (x, y), F32)
             case Attention():
-                q, *others = [self._stored(o) for o in operands]
-                return op.with_operands([q, *(cast(o, q.dtype) for o in others)])
+                q, k, v = (self._stored(o) for o in operands[:3])
+                masks = [_mask(o, q.dtype) for o in operands[3:]]
+                return op.with_operands([q, cast(k, q.dtype), cast(v, q.dtype), *masks])
             case Cast():
                 return self._cast(op, operands[0])
             case Pad():
@@ -132,6 +136,17 @@ def _computed(x: Op) -> Op:
     if not is_float(x.dtype):
         return x
     return cast(x, F32 if x.dtype.itemsize > F32.itemsize else compute_dtype(x.dtype))
+
+
+def _mask(x: Op, dtype: DType) -> Op:
+    """The mask of an attention as a type; what is finite stays so, or a hidden row becomes NaN."""
+    limit = -largest(dtype)
+    if isinstance(x, Constant) and is_float(x.dtype):
+        return narrowed(x, dtype)
+    if limit <= -largest(x.dtype):
+        return cast(x, dtype)
+    inside = Max(x, constant(limit, x.dtype))
+    return cast(Where(IsInf(x), x, inside), dtype)
 
 
 def _with_dtype(op: Contract | Conv, operands: tuple[Op, Op], dtype: DType) -> Op:

@@ -7,7 +7,15 @@ README.md argues them.
 
 from __future__ import annotations
 
-from kcompiler.machine.chip import Chip, DmaEngine, MacRate, MatrixEngine, Memory, VectorEngine
+from kcompiler.machine.chip import (
+    Chip,
+    DmaEngine,
+    HostLink,
+    MacRate,
+    MatrixEngine,
+    Memory,
+    VectorEngine,
+)
 from kcompiler.machine.facts import Fact
 
 _MIB = 1 << 20
@@ -93,6 +101,17 @@ HBM = Memory(
     alignment=Fact(512, "A", "512 is the device allocation unit of earlier chips [TRB]"),
 )
 
+_LANE = 32e9 * 128 / 130 / 8  # bytes a second of a PCIe 5.0 lane
+HOST = HostLink(
+    bandwidth=Fact(
+        16 * _LANE, "D", "one of two PCIe 5.0 x16 (published): 32 GT/s a lane, 128b/130b encoding"
+    ),
+    latency=Fact(5e-6, "A", "not public: a driver's call, a doorbell and a DMA over PCIe"),
+    macs=Fact(2e11, "A", "of the host, which is the user's: a few cores with wide vectors"),
+    memory=Fact(2e10, "A", "of the host, which is the user's: one thread streaming"),
+    dispatch=Fact(5e-6, "A", "of the host: one operator of onnxruntime"),
+)
+
 CHIP = Chip(
     name="rebel",
     title="Rebellions Rebel100 (REBEL-Quad)",
@@ -115,5 +134,6 @@ CHIP = Chip(
         "not public: a synchronization manager per die [RDOC], 11 ns apart [ISSCC26]",
     ),
     calibrated="not calibrated",
+    host=HOST,
     dies=Fact(4, "P2", "4 homogeneous dies [ISSCC26]"),
 )

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from kcompiler.errors import CapacityError
 from kcompiler.graph.types import dtype_name
 from kcompiler.kernel.expr import Acc, Apply, Const, Expr, Load
 from kcompiler.kernel.nest import Access, Affine, Nest, Operand, row_major
@@ -110,13 +109,6 @@ class Lowering:
         for d, origin in enumerate(box.origin):
             gathered = copy.indirect is not None and copy.indirect[0] == d
             extent, stride = operand.shape[d], operand.strides[d] * operand.dtype.itemsize
-            if extent >= 1 << 32:
-                raise CapacityError(
-                    f"a dimension of {extent:,} elements does not fit the DMA's descriptors",
-                    where=self.kernel.name,
-                    why="they count to 2^32 - 1",
-                    fix="cut the tensor, or fix a smaller dimension",
-                )
             sign = -1 if box.step[d] < 0 else 1
             first = origin.at(self.values)
             if sign < 0:

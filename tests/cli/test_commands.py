@@ -85,8 +85,8 @@ def test_json(capsys: Capture) -> None:
     found = json.loads(captured.out)
     assert captured.err.splitlines() == ["compiling m.onnx", "verifying m.onnx on the simulator"]
     assert list(found) == [
-        "model", "target", "precision", "nodes", "mac_share", "time", "traffic", "memory", "facts",
-        "verify", "compile", "package",
+        "model", "target", "precision", "nodes", "mac_share", "time", "traffic", "memory", "link",
+        "facts", "verify", "compile", "package",
     ]  # fmt: skip
     assert (found["model"], found["target"], found["precision"]) == ("m.onnx", "rebel", "f16")
     assert found["nodes"] == {"npu": 3, "host": 0}

@@ -11,7 +11,13 @@ import pytest
 from tests.conftest import ROOT
 from tests.docs.blocks import outdated
 
-PAGES = ("README.md", "docs/tutorial.md", "docs/verification.md", "docs/cost-model.md")
+PAGES = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/dynamic-shapes.md",
+    "docs/verification.md",
+    "docs/cost-model.md",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -132,16 +132,24 @@ def _infinite(x: Array) -> Array:
 
 
 # What some operators make of NaN and infinities; the oracles give what their machine gives.
-_SPREADS = (_infinite, "infinite pixels spread: a resize is a product with a matrix")
+_SPREADS = (_infinite, "infinite pixels spread: a resize is a product with a matrix of many zeros")
 _NO_INTEGER = (np.isnan, "NaN has no integer")
-_ODD_MAXIMUM = (np.isnan, "onnxruntime passes over NaN in a window, or not")
+_ODD_WINDOW = (np.isnan, "the oracles pass over NaN in a window, or not")
+_PASSES_FLOAT = (
+    lambda x: np.asarray(np.abs(x) > 2.0**24),
+    "the oracles have large integers pass through floats",
+)
 _NO_MEANING: Mapping[str, tuple[Callable[[Array], Array], str]] = {
     "Resize": _SPREADS,
     "Upsample": _SPREADS,
+    "ConvTranspose": (_infinite, "infinite pixels spread: its phases have zeros in their kernels"),
     "QuantizeLinear": _NO_INTEGER,
     "DynamicQuantizeLinear": (_infinite, "there is no scale for an infinite range"),
-    "MaxPool": _ODD_MAXIMUM,
-    "GlobalMaxPool": _ODD_MAXIMUM,
+    "MaxPool": _ODD_WINDOW,
+    "GlobalMaxPool": _ODD_WINDOW,
+    "LpPool": _ODD_WINDOW,
+    "Shrink": _PASSES_FLOAT,
+    "Gemm": _PASSES_FLOAT,
 }
 
 
@@ -152,7 +160,7 @@ def undefined(case: Case, values: Values) -> str:
     """
     for node in case.model.graph.node:
         x = values[node.input[0]] if node.input else None
-        if node.op_type in _NO_MEANING and x is not None and x.dtype in FLOATS:
+        if node.op_type in _NO_MEANING and x is not None:
             bad, why = _NO_MEANING[node.op_type]
             if bad(x.astype(np.float64)).any():
                 return why

@@ -200,7 +200,8 @@ def attention(m: Maker, operator: str) -> None:
     mask = None
     if m.flip():
         shape = m.broadcastable((batch, heads * groups, queries, keys), longer=False)
-        shape = shape if len(shape) >= 2 and shape[-1] == keys else (queries, keys)
+        # ONNX's reference takes the numbers of queries and keys from the mask.
+        shape = shape if shape[-2:] == (queries, keys) else (queries, keys)
         mask = m.fresh(m.one(dtype, np.dtype("?")), shape)
     flags = m.maybe(is_causal=m.below(0, 1), softcap=m.one(0.0, 2.0), scale=m.number(0.1, 1))
     m.emit(operator, [q, k, v, mask], flags)

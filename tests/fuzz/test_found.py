@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -135,6 +136,12 @@ def test_a_result_that_no_computer_holds() -> None:
         kcompiler.compile(proto)
 
 
+def test_a_tensor_that_no_instruction_can_count() -> None:
+    proto = model([node("Relu", ["x"], ["y"])], {"x": ("float32", (3, 1 << 31))}, ["y"])
+    with pytest.raises(KcompilerError, match="field extent: 6442450944 does not fit"):
+        kcompiler.compile(proto)
+
+
 def test_every_other_element_of_a_long_axis() -> None:
     """The set of indices was built one at a time, in quadratic time."""
     start = time.process_time()
@@ -146,3 +153,12 @@ def test_every_other_element_of_a_long_axis() -> None:
 def test_indices_are_a_mask(start: int, length: int, step: int) -> None:
     values = range(start, start + length, step)
     assert indices(values) == sum(1 << v for v in values)
+
+
+def test_text_that_is_none_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """With a name that is no UTF-8, onnxruntime spoke of its providers on standard output."""
+    nodes = [node("Unique", ["x"], ["y"], name="QQ")]
+    data = model(nodes, {"x": ("float32", (3,))}, ["y"]).SerializeToString()
+    with contextlib.suppress(KcompilerError):
+        kcompiler.compile(data.replace(b"QQ", b"\xff\xfe")).run({"x": f32([1, 2, 1])})
+    assert capfd.readouterr().out == ""

@@ -96,3 +96,12 @@ def test_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {f"{f.stage} {f.kind}" for f in Judge(three()).verdict().faults} == {
         "interpreter KeyError"
     }
+
+
+@pytest.mark.slow
+def test_five_minutes(tmp_path: Path) -> None:
+    campaign = Campaign(0, ("model", "model file", "package"), tmp_path)
+    campaign.run(seconds=300)
+    print(campaign.report())
+    assert [(key, str(found.path)) for key, found in campaign.found.items()] == []
+    assert all(campaign.tried[kind] > 100 for kind in campaign.kinds)

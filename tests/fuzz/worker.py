@@ -26,7 +26,8 @@ class Worker:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.cpu = 0.0
+        self.cpu = 0.0  # of processes that have ended
+        self.cpu_now = 0.0  # of the one that runs
         self._process: Any = None
         self._pipe: Any = None
 

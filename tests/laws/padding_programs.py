@@ -83,8 +83,15 @@ def _masked(x: Op, hide: Op, how: int) -> Op:
 
 
 def _attention(x: Op, y: Op, how: int) -> Op:
-    del how
-    return ops.Attention(x, y, y, None, 0.5)
+    """Words that see all words, or only those before them."""
+    mask = None
+    if min(x.type.rank, y.type.rank) < 2:
+        raise ValueError("there are no words")
+    if how % 2:
+        seen = constant(np.tri(x.shape[-2], y.shape[-2], dtype=bool), BOOL)
+        low = constant(-np.inf if how % 4 == 1 else -1e9, F32)
+        mask = ops.Where(seen, constant(0.0, F32), low)
+    return ops.Attention(x, y, y, mask, 0.5)
 
 
 def _gathered(x: Op, _: Op, how: int) -> Op:

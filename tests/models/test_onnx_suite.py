@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.onnx_cases import Case, cases, difference
-from benchmarks.onnx_page import FAILURES
+from benchmarks.onnx_page import FAILURES, page
 from benchmarks.onnx_suite import NPU, SILENT, Suite, general, run_case
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what onnx says while it makes its cases
@@ -75,10 +77,12 @@ def test_every_failure_names_a_case() -> None:
 
 @pytest.mark.slow
 def test_the_whole_suite() -> None:
-    """2,033 cases: what fails is known and explained."""
+    """2,033 cases: what fails is known and explained, and the page says what happened."""
     outcomes = Suite(cases()).run()
     failed = {o.name for o in outcomes if o.status != "pass"}
     assert failed <= set(FAILURES)
     assert not {o.name for o in outcomes if o.status in {"crash", "timeout"}}
     assert len(outcomes) - len(failed) >= 2000
     assert not {why for o in outcomes for why in o.reasons if why.startswith(BUGS)}
+    written = Path(__file__).parents[2] / "docs" / "onnx-suite.md"
+    assert page(outcomes) == written.read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from kcompiler.graph.node import Array, Constant, Graph, Input, Op
 from kcompiler.graph.operators import (
     Add,
     Attention,
+    Broadcast,
     Contract,
     Exp,
     Fused,
@@ -200,6 +201,20 @@ def test_finite_masks_stay_finite() -> None:
     assert kept.dtype == F16
     assert kept.value[0].tolist() == [0, -65504, -65504, -np.inf]
     assert np.isfinite(run(graph, q=RNG.normal(size=(1, 4, 8)).astype(np.float32))).all()
+
+
+def test_a_mask_that_is_computed_stays_finite() -> None:
+    """-1e9 is -inf in float16: a row where every key is hidden would be NaN, and only here."""
+    q, seen = tensor("q", 1, 4, 8), tensor("seen", 4)
+    mask = Mul(Sub(number(1.0), seen), number(-1e9))
+    graph = converted(Attention(q, q, q, Broadcast(mask, (4, 4)), 0.5))
+    query = RNG.normal(size=(1, 4, 8)).astype(np.float32)
+    assert np.isfinite(run(graph, q=query, seen=np.zeros(4, np.float32))).all()
+    kept = np.array([1, 0, 1, 0], np.float32)
+    scores = 0.5 * query[0] @ query[0].T
+    weights = np.exp(scores - scores.max(1, keepdims=True)) * kept
+    wanted = weights / weights.sum(1, keepdims=True) @ query[0]
+    np.testing.assert_allclose(run(graph, q=query, seen=kept)[0], wanted, atol=5e-3)
 
 
 def test_a_tiny_epsilon_keeps_its_meaning() -> None:

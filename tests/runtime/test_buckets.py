@@ -279,7 +279,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "padding: 3 of 4 rows of seq used (25.0 % padding)" in ran.output
     shown = runner.invoke(cli, ["inspect", str(package)])
     assert "seq=8: " in shown.output
-    assert runner.invoke(cli, ["disasm", str(package)]).output.count("# bucket seq=") == 2
+    assert runner.invoke(cli, ["disasm", str(package)]).output.count("; bucket seq=") == 2
 
 
 def test_verification_runs_every_bucket_and_with_padding(rows: CompiledModel) -> None:

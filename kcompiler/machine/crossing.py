@@ -1,0 +1,121 @@
+"""What moves between the NPU and its host, what that takes, and when it is not worth it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from kcompiler.compilation import NpuSegment
+from kcompiler.graph.node import Constant, Input
+from kcompiler.graph.operators import Cast, Fused
+from kcompiler.graph.types import dtype_name
+from kcompiler.machine.cost import mac_rate
+
+if TYPE_CHECKING:
+    from kcompiler.compilation import Compilation
+    from kcompiler.graph.node import Op
+    from kcompiler.machine.chip import Chip, HostLink
+    from kcompiler.machine.program import Binding
+
+Side = Literal["npu", "host"]
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A value that moves over the link; `border` for inputs and outputs of the model.
+
+    It keeps its element type and its layout, row-major on both sides.
+    """
+
+    name: str
+    nbytes: int
+    to: Side
+    border: bool
+
+
+def crossings(compilation: Compilation) -> tuple[Crossing, ...]:
+    """All values that cross in one run, in order; each crosses in either direction once."""
+    return tuple(_crossings(compilation))
+
+
+def _crossings(compilation: Compilation) -> Iterator[Crossing]:
+    given = {name for name, _ in compilation.inputs}
+    wanted = {name for name, _ in compilation.outputs}
+    there: dict[str, Binding] = {}  # values in the NPU's memory
+    here = set(given)  # values in the host's
+    for segment in compilation.segments:
+        if isinstance(segment, NpuSegment):
+            for binding in segment.program.inputs:
+                if binding.name not in there:
+                    there[binding.name] = binding
+                    border = binding.name in given
+                    yield Crossing(binding.name, binding.nbytes, "npu", border)
+            there |= {b.name: b for b in segment.program.outputs}
+            continue
+        for name in segment.inputs:
+            if name not in here and name in there:
+                here.add(name)
+                yield Crossing(name, there[name].nbytes, "host", name in wanted)
+        here |= set(segment.outputs)
+    for name, _ in compilation.outputs:
+        if name not in here and name in there:
+            yield Crossing(name, there[name].nbytes, "host", border=True)
+
+
+def link_seconds(nbytes: Sequence[int], link: HostLink | None) -> float:
+    """The time of some transfers, one after the other."""
+    if link is None:
+        return 0.0
+    return sum(link.latency.value + size / link.bandwidth.value for size in nbytes)
+
+
+def host_seconds(kernels: Iterable[Op], link: HostLink) -> float:
+    """An estimate of what kernels take on the host: it computes or it moves data."""
+    total = 0.0
+    for kernel in kernels:
+        moved = kernel.type.nbytes + sum(o.type.nbytes for o in kernel.operands)
+        busy = max(kernel.macs() / link.macs.value, moved / link.memory.value)
+        total += busy + _steps(kernel) * link.dispatch.value
+    return total
+
+
+def _steps(kernel: Op) -> int:
+    """Operators that the host runs for a kernel; the NPU's casts between its types are none."""
+    if not isinstance(kernel, Fused):
+        return 1
+    return sum(not isinstance(n, Input | Constant | Cast) for n in kernel.body.nodes) or 1
+
+
+def npu_seconds(kernels: Iterable[Op], chip: Chip) -> float:
+    """The roofline bound of kernels, each after the one before it."""
+    total = 0.0
+    cells = chip.cores.value * chip.matrix.rows.value * chip.matrix.columns.value
+    for kernel in kernels:
+        moved = kernel.type.nbytes + sum(o.type.nbytes for o in kernel.operands)
+        rate = cells * mac_rate(chip.matrix, dtype_name(kernel.dtype))
+        cycles = max(kernel.macs() / rate, moved / chip.memory(chip.dram).bandwidth.value)
+        total += (cycles + chip.memory(chip.dram).latency.value) / chip.clock.value
+    return total
+
+
+def not_worth_crossing(chip: Chip, kernels: Sequence[Op], moved: Sequence[int]) -> str | None:
+    """Why kernels between two parts of the host stay there; None where the NPU is the better place.
+
+    `moved` are the bytes of the values that would cross.
+    """
+    if chip.host is None:
+        return None
+    link = link_seconds(moved, chip.host)
+    there, here = link + npu_seconds(kernels, chip), host_seconds(kernels, chip.host)
+    if there <= here:
+        return None
+    return (
+        f"Between two parts on the host: {len(moved)} values of {sum(moved):,} bytes would cross "
+        f"the link in {_micro(link)}, and the host computes it in {_micro(here)} (estimated)."
+    )
+
+
+def _micro(seconds: float) -> str:
+    return f"{math.ceil(seconds * 1e6):,} µs"

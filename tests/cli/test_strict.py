@@ -1,0 +1,94 @@
+"""`--strict`: nothing but casts of inputs and outputs on the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from onnx import TensorProto
+
+import kcompiler
+from kcompiler import cli
+from kcompiler.compilation import Compilation, HostSegment
+from kcompiler.errors import UnsupportedError
+from kcompiler.strict import host_work, refuse_host_work
+from tests.runtime import dynamic_models
+from tests.runtime.models import divided, linear, model, node
+
+Capture = pytest.CaptureFixture[str]
+T = ("--target", "rebel", "--no-verify")
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_bytes(linear())
+    Path("divided.onnx").write_bytes(divided())
+
+
+def test_a_model_for_the_npu_passes() -> None:
+    assert cli.main(["m.onnx", *T, "--strict"]) == 0
+    assert Path("m.kpkg").exists()
+
+
+def test_each_operator_on_the_host_is_listed(capsys: Capture) -> None:
+    assert cli.main(["divided.onnx", *T, "--strict"]) == 2
+    assert capsys.readouterr().err == (
+        "error: an operator runs on the host, and --strict allows none\n"
+        "  because: det (Det): kcompiler has no Det for an NPU\n"
+        "  try: compile without --strict, or change the model\n"
+    )
+    assert not Path("divided.kpkg").exists()
+
+
+def test_without_the_option_it_is_compiled() -> None:
+    assert cli.main(["divided.onnx", *T]) == 0
+
+
+def test_operators_that_no_engine_has(capsys: Capture) -> None:
+    """They stand inside a kernel: the constraint has to see them there."""
+    nodes = [node("Relu", "x", "r"), node("CumSum", "r axis", "s"), node("Relu", "s", "y", "after")]
+    shape = [("x", TensorProto.FLOAT, [4, 8]), ("axis", TensorProto.INT64, [])]
+    data = model(nodes, shape, [("y", TensorProto.FLOAT, [4, 8])])
+    Path("sums.onnx").write_bytes(data)
+    with pytest.raises(UnsupportedError, match="on the host"):
+        kcompiler.compile(data, strict=True)
+    assert cli.main(["sums.onnx", *T, "--strict"]) == 2
+    assert "cumsum (CumSum): " in capsys.readouterr().err
+
+
+def test_every_bucket_counts() -> None:
+    nodes = [node("Det", "x", "y")]
+    data = model(nodes, [("x", TensorProto.FLOAT, ["b", 3, 3])], [("y", TensorProto.FLOAT, ["b"])])
+    with pytest.raises(UnsupportedError):  # what the host makes of padding is not known
+        kcompiler.compile(data, dims={"b": "1..4:2"})
+    made = kcompiler.compile(dynamic_models.rows(), dims={"seq": "1..8:4"}, strict=True)
+    assert host_work(made.compilation) == []
+
+
+def segment(*operators: tuple[str, str, str], reads: str = "x", makes: str = "h") -> HostSegment:
+    """A part of the host between two values."""
+    return HostSegment(b"", (reads,), (makes,), operators)
+
+
+def compilation(*segments: HostSegment) -> Compilation:
+    """A model that turns x into y."""
+    kind = kcompiler.compile(linear()).compilation.inputs[0][1]
+    return Compilation("m", "rebel", "f16", (("x", kind),), (("y", kind),), segments)
+
+
+def test_casts_at_the_border_are_allowed_and_others_are_not() -> None:
+    cast = ("c", "Cast", "no such type")
+    assert host_work(compilation(segment(cast))) == []
+    assert host_work(compilation(segment(cast, reads="h", makes="y"))) == []
+    assert host_work(compilation(segment(cast, reads="h", makes="i"))) == [cast]
+    other = ("t", "TopK", "no engine sorts")
+    assert host_work(compilation(segment(cast, other))) == [other]
+
+
+def test_a_long_list_ends() -> None:
+    many = [(f"n{i}", "TopK", "no engine sorts") for i in range(25)]
+    with pytest.raises(UnsupportedError) as error:
+        refuse_host_work(compilation(segment(*many)))
+    assert error.value.what == "25 operators run on the host, and --strict allows none"
+    assert error.value.why.endswith("n19 (TopK): no engine sorts\nand 5 more")
