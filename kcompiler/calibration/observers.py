@@ -1,0 +1,127 @@
+"""What range of a tensor its integers cover: all of it, or less of it more finely."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kcompiler.calibration.histogram import HALF, Histogram
+from kcompiler.errors import UsageError
+from kcompiler.graph.node import Array
+
+LEVELS = 256
+_STEPS = 40  # candidates of a search for the best limit
+_SMALLEST = 0.2  # of the extremes: what the search goes down to
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that integers cover; 0 is one of them, because padding and relu need it."""
+
+    low: float
+    high: float
+
+    @staticmethod
+    def of(low: float, high: float) -> Range:
+        """The range, widened to 0."""
+        return Range(min(low, 0.0), max(high, 0.0))
+
+    def symmetric(self) -> Range:
+        """The same to both sides."""
+        size = max(-self.low, self.high)
+        return Range(-size, size)
+
+
+def min_max(seen: Histogram) -> Range:
+    """Everything that was seen."""
+    return Range.of(seen.low, seen.high)
+
+
+def percentile(seen: Histogram, share: float = 0.9999) -> Range:
+    """All but the outermost values: `share` of them stay, what is cut is split evenly."""
+    total = np.cumsum(seen.counts) / max(seen.total, 1)
+    cut = (1 - share) / 2
+    first, last = int(np.searchsorted(total, cut, "right")), int(np.searchsorted(total, 1 - cut))
+    edges = (np.arange(2 * HALF + 1) - HALF) * seen.width
+    low, high = edges[min(first, 2 * HALF - 1)], edges[min(last + 1, 2 * HALF)]
+    return Range.of(max(float(low), seen.low), min(float(high), seen.high))
+
+
+def mean_square(seen: Histogram) -> Range:
+    """The range with the least mean square error, of rounding inside and of cutting outside."""
+    used = seen.counts > 0
+    x, n = seen.centres[used], seen.counts[used]
+    whole = min_max(seen)
+    shares = np.linspace(1.0, _SMALLEST, _STEPS)
+    low, high = whole.low, whole.high
+    for _ in range(2):  # one side after the other, twice: each depends little on the other
+        if high > 0:
+            high = min((whole.high * s for s in shares), key=lambda h: _error(x, n, low, h))
+        if low < 0:
+            low = min((whole.low * s for s in shares), key=lambda v: _error(x, n, v, high))
+    return Range.of(float(low), float(high))
+
+
+def _error(x: Array, n: Array, low: float, high: float) -> float:
+    """Sum of squared errors when LEVELS numbers cover a range."""
+    if high <= low:
+        return float(np.sum(n * x**2))
+    step = (high - low) / (LEVELS - 1)
+    near = np.rint((np.clip(x, low, high) - low) / step) * step + low
+    return float(np.sum(n * (near - x) ** 2))
+
+
+def entropy(seen: Histogram) -> Range:
+    """The range whose integers tell most: least Kullback-Leibler divergence from what was seen.
+
+    As in S. Migacz, "8-bit inference with TensorRT" (GTC 2017): for each limit, the counts up to it
+    with the rest added to the last bins, against the same counts in as many bins as integers.
+    """
+    whole = min_max(seen)
+    size = max(-whole.low, whole.high)
+    farthest = max(1, min(HALF, int(np.ceil(size / seen.width))))
+    sides = 2 if whole.low < 0 < whole.high else 1
+    levels = LEVELS // sides
+    if farthest <= levels:
+        return whole
+    limits = np.unique(np.linspace(levels, farthest, 64).astype(int))
+    best = min((int(m) for m in limits), key=lambda m: _divergence(seen.counts, m))
+    reach = best * seen.width
+    return Range.of(max(whole.low, -reach), min(whole.high, reach))
+
+
+def _divergence(counts: Array, limit: int) -> float:
+    """KL(P | Q) of counts cut at `limit` bins from 0, and the same in LEVELS bins."""
+    inside = counts[HALF - limit : HALF + limit].astype(np.float64)
+    p = inside.copy()
+    p[0] += counts[: HALF - limit].sum()
+    p[-1] += counts[HALF + limit :].sum()
+    bins = np.minimum(np.arange(2 * limit) * LEVELS // (2 * limit), LEVELS - 1)
+    filled = inside > 0
+    total = np.bincount(bins, inside, LEVELS)
+    used = np.bincount(bins, filled.astype(np.float64), LEVELS)
+    q = np.where(filled, total[bins] / np.maximum(used[bins], 1), 0.0)
+    p, q = p / max(p.sum(), 1.0), q / max(q.sum(), 1.0)
+    lost = (p > 0) & (q == 0)
+    both = (p > 0) & (q > 0)
+    return float(np.sum(p[both] * np.log(p[both] / q[both])) + 20.0 * p[lost].sum())
+
+
+OBSERVERS: Mapping[str, Callable[[Histogram], Range]] = {
+    "min-max": min_max,
+    "percentile": percentile,
+    "entropy": entropy,
+    "mse": mean_square,
+}
+
+
+def observe(seen: Histogram, observer: str) -> Range:
+    """The range that an observer chooses; raises `UsageError` for an unknown one."""
+    if observer not in OBSERVERS:
+        known = ", ".join((*OBSERVERS, "auto"))
+        raise UsageError(f"there is no observer {observer!r}", fix=f"one of: {known}")
+    if not seen.total:
+        return Range(0.0, 0.0)
+    return OBSERVERS[observer](seen)

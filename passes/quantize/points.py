@@ -1,0 +1,38 @@
+"""Which tensors lie in memory as integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kcompiler.graph.node import Constant, Graph, Input, Op
+from kcompiler.graph.operators import Item
+from kcompiler.graph.types import F32
+from kcompiler.kernel.views import is_movement
+from kcompiler.passes.fuse.build import supported
+from kcompiler.passes.fuse.groups import Grouping, Limits
+from kcompiler.passes.quantize.layers import Layer, pooled, source
+
+
+def needed(graph: Graph, layers: Iterable[Layer]) -> list[Op]:
+    """What products and pools read."""
+    read = [x for layer in layers for x in layer.data] + pooled(graph)
+    return _distinct(graph, (source(x) for x in read))
+
+
+def every(graph: Graph) -> list[Op]:
+    """Every tensor of float32 between kernels: for chips that hold nothing else."""
+    groups = Grouping(graph, Limits(6, 40, supported)).run()
+    roots = [g.root for g in groups if not is_movement(g.root)]
+    return _distinct(graph, (source(op) for op in (*graph.inputs, *roots)))
+
+
+def _distinct(graph: Graph, ops: Iterable[Op]) -> list[Op]:
+    """Each once, in the order of the graph; what only leaves it stays as it is."""
+    wanted = {id(op) for op in ops}
+    return [op for op in graph.nodes if id(op) in wanted and _fits(graph, op)]
+
+
+def _fits(graph: Graph, op: Op) -> bool:
+    if isinstance(op, Constant) or op.dtype != F32 or not graph.users[id(op)]:
+        return False
+    return isinstance(op, Input | Item) or bool(op.operands)

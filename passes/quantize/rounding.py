@@ -1,0 +1,165 @@
+"""Rounding of weights that looks at the data: each weight makes good the errors of those before.
+
+Of all integers near the weights of a filter, those are sought that change its results least, not
+those that are nearest (M. Nagel et al., "Up or Down? Adaptive Rounding for Post-Training
+Quantization", ICML 2020). One weight after the other is rounded and the rest move to make up for it
+(E. Frantar et al., "GPTQ", ICLR 2023). Before that the weights move to what fits best to the data
+that really arrive, with the errors of earlier layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kcompiler.graph.node import Array
+from kcompiler.graph.operators import Conv
+from kcompiler.passes.quantize.layers import Layer
+from kcompiler.passes.quantize.scheme import I8
+from kcompiler.passes.quantize.weights import LARGEST, Weights, quantize_weights
+
+_PER_WEIGHT, _FEWEST, _MOST = 8, 2048, 16384  # positions that are looked at, over all samples
+_DAMPING = 0.01  # of the mean power of the data: weights do not move for less
+
+
+@dataclass
+class Moments:
+    """Second moments of the data that each group's filters see: (groups, K, K)."""
+
+    near: Array  # sum of x x', x as it really arrives
+    cross: Array  # sum of e x', e as it should be
+    count: int
+
+
+def moments(layer: Layer, exact: Sequence[Array], near: Sequence[Array]) -> Moments | None:
+    """The moments over all samples, around the means, which the bias takes care of."""
+    wanted = _positions(layer, len(near))
+    total = _Sums()
+    for one, other in zip(exact, near, strict=True):
+        e, x = _columns(layer, one, wanted), _columns(layer, other, wanted)
+        if e is None or x is None:
+            return None
+        total.add(e, x)
+    return total.centred()
+
+
+def _positions(layer: Layer, samples: int) -> int:
+    """How many positions of each sample: several for each weight of a filter, over all samples."""
+    terms = layer.op.macs() // layer.op.type.size
+    return -(-min(max(_PER_WEIGHT * terms, _FEWEST), _MOST) // samples)
+
+
+class _Sums:
+    """Sums of products and of values."""
+
+    def __init__(self) -> None:
+        self.near: Array = np.zeros(())
+        self.cross: Array = np.zeros(())
+        self.e: Array = np.zeros(())
+        self.x: Array = np.zeros(())
+        self.count = 0
+
+    def add(self, e: Array, x: Array) -> None:
+        """Count the columns of one sample."""
+        turned = x.transpose(0, 2, 1)
+        self.near = self.near + (x @ turned).astype(np.float64)
+        self.cross = self.cross + (e @ turned).astype(np.float64)
+        self.e = self.e + e.sum(2, dtype=np.float64)
+        self.x = self.x + x.sum(2, dtype=np.float64)
+        self.count += x.shape[2]
+
+    def centred(self) -> Moments:
+        """The moments around the means."""
+        mean = self.x[:, None, :] / self.count
+        near = self.near - self.x[:, :, None] * mean
+        return Moments(near, self.cross - self.e[:, :, None] * mean, self.count)
+
+
+def _columns(layer: Layer, data: Array, wanted: int) -> Array | None:
+    """What filters are multiplied with, at some positions: (groups, K, positions)."""
+    if isinstance(layer.op, Conv):
+        return _unfolded(layer.op, data, wanted)
+    own, other = layer.op.letters[layer.place], layer.op.letters[1 - layer.place]
+    summed = [c for c in own if c in other and c not in layer.op.letters[2]]
+    if len(own) != 2 or len(summed) != 1:
+        return None
+    first = np.moveaxis(data, other.index(summed[0]), 0)
+    columns = first.reshape(1, len(first), -1)
+    return columns[:, :, :: max(1, columns.shape[2] // wanted)]
+
+
+def _unfolded(conv: Conv, x: Array, wanted: int) -> Array:
+    pads = zip((0, 0, *conv.pads_low), (0, 0, *conv.pads_high), strict=True)
+    padded = np.pad(x, list(pads)) if any((*conv.pads_low, *conv.pads_high)) else x
+    kernel = conv.w.shape[2:]
+    reach = [(n - 1) * d + 1 for n, d in zip(kernel, conv.dilations, strict=True)]
+    axes = tuple(range(2, x.ndim))
+    seen = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=axes)
+    places = [slice(None, None, s) for s in conv.strides]
+    taps = [slice(None, None, d) for d in conv.dilations]
+    seen = seen[(slice(None), slice(None), *places, *taps)]
+    n, c, *rest = seen.shape
+    out = rest[: len(kernel)]
+    step = max(1, int(np.ceil((np.prod(out) * n / wanted) ** (1 / len(out)))))
+    thin = seen[(slice(None), slice(None), *(slice(step // 2, None, step) for _ in out))]
+    moved = np.moveaxis(thin, 1, 0).reshape(c, n, *thin.shape[2:])
+    flat = moved.reshape(c, int(np.prod(moved.shape[1 : 2 + len(out)])), -1)
+    groups = conv.groups
+    return flat.transpose(0, 2, 1).reshape(groups, c // groups * flat.shape[2], flat.shape[1])
+
+
+def round_weights(layer: Layer, found: Moments, least: Array | float) -> Weights:
+    """The weights of a layer, rounded for its data."""
+    weights = layer.weights
+    if weights is None:
+        raise ValueError(f"{layer.name} has no weights")
+    rows = _rows(layer, weights.value.astype(np.float64), found.near.shape[0])
+    groups, k = found.near.shape[:2]
+    power = np.trace(found.near, axis1=1, axis2=2)[:, None, None] / k
+    damping = max(_DAMPING, k / max(found.count, 1)) * power + 1e-12
+    eye = np.eye(k)
+    h = found.near + damping * eye
+    moved = rows @ (found.cross + damping * eye) @ np.linalg.inv(h)
+    shaped = _back(layer, moved)
+    diagonal = np.diagonal(h, axis1=1, axis2=2)
+    importance = np.broadcast_to(diagonal[:, None, :], rows.shape)
+    start = quantize_weights(
+        np.asarray(shaped, np.float32), layer.kept, _back(layer, importance), least
+    )
+    scale = _rows(layer, np.broadcast_to(start.scale, weights.shape).astype(np.float64), groups)
+    values = _one_by_one(moved, scale[:, :, :1], h)
+    return Weights(np.ascontiguousarray(_back(layer, values).astype(I8)), start.scale)
+
+
+def _one_by_one(w: Array, scale: Array, h: Array) -> Array:
+    """Round column by column, the most powerful first; the others take up the error."""
+    order = np.argsort(-np.diagonal(h, axis1=1, axis2=2), axis=1, kind="stable")
+    sorted_h = np.take_along_axis(np.take_along_axis(h, order[:, :, None], 1), order[:, None, :], 2)
+    rest = np.take_along_axis(w, order[:, None, :], 2).copy()
+    upper = np.linalg.cholesky(np.linalg.inv(sorted_h)).transpose(0, 2, 1)
+    values = np.empty_like(rest)
+    for j in range(rest.shape[2]):
+        column = rest[:, :, j : j + 1]
+        whole = np.clip(np.rint(column / scale), -LARGEST, LARGEST)
+        values[:, :, j : j + 1] = whole
+        error = (column - whole * scale) / upper[:, j, j][:, None, None]
+        rest[:, :, j + 1 :] -= error * upper[:, None, j, j + 1 :]
+    back = np.argsort(order, axis=1, kind="stable")
+    return np.take_along_axis(values, back[:, None, :], 2)
+
+
+def _rows(layer: Layer, w: Array, groups: int) -> Array:
+    """Weights as (groups, filters, K)."""
+    if isinstance(layer.op, Conv):
+        return w.reshape(groups, w.shape[0] // groups, -1)
+    return (w if layer.kept == (0,) else w.T)[None]
+
+
+def _back(layer: Layer, rows: Array) -> Array:
+    """The inverse of `_rows`."""
+    shape = layer.op.operands[layer.place].shape
+    if isinstance(layer.op, Conv):
+        return np.asarray(rows).reshape(shape)
+    return np.asarray(rows[0] if layer.kept == (0,) else rows[0].T)

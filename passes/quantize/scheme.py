@@ -1,0 +1,54 @@
+"""How one tensor becomes 8-bit integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kcompiler.calibration import Range
+from kcompiler.graph.build import constant
+from kcompiler.graph.node import Array, Op
+from kcompiler.graph.operators import Dequantize, Quantize
+from kcompiler.graph.types import F32
+
+I8 = np.dtype(np.int8)
+I32 = np.dtype(np.int32)
+_LOW, _HIGH = -128, 127
+_TINY = float(np.finfo(np.float32).tiny) * 512
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One scale and one zero point: number = (integer - zero) * scale."""
+
+    scale: float
+    zero: int
+
+    @staticmethod
+    def of(covered: Range, *, symmetric: bool = False) -> Scheme:
+        """The scheme that covers a range, with an integer for 0; symmetric ones have zero 0."""
+        if symmetric:
+            size = max(-covered.low, covered.high)
+            return Scheme(_float32(size / _HIGH), 0)
+        scale = _float32((covered.high - covered.low) / (_HIGH - _LOW))
+        return Scheme(scale, int(np.clip(np.rint(_LOW - covered.low / scale), _LOW, _HIGH)))
+
+    def near(self, x: Array) -> Array:
+        """The numbers that the integers for `x` stand for."""
+        with np.errstate(all="ignore"):
+            whole = np.rint(x / np.float32(self.scale))
+        np.clip(whole, _LOW - self.zero, _HIGH - self.zero, out=whole)
+        whole *= np.float32(self.scale)
+        return np.asarray(whole, np.float32)
+
+    def apply(self, x: Op) -> Op:
+        """The tensor as integers and back."""
+        scale, zero = constant(self.scale, F32), constant(self.zero, I8)
+        return Dequantize(Quantize(x, scale, zero), scale, zero)
+
+
+def _float32(scale: float) -> float:
+    """A scale that float32 has and can divide by."""
+    rounded = float(np.float32(scale))
+    return rounded if rounded > _TINY and np.isfinite(rounded) else 1.0
