@@ -105,7 +105,9 @@ class Record(Packed):
 class Isa(Packed):
     """An instruction set is a direct subclass; its subclasses with an `opcode` are instructions.
 
-    A subclass of it without an opcode is a template, whose fields come first in its subclasses.
+    A subclass of it without an opcode is a template, whose fields come first in its subclasses. A
+    template that serves many sets says `template=True`; an instruction then names its set and the
+    template as bases. A field that is declared again keeps its place and changes its width.
     """
 
     opcode: ClassVar[int] = -1
@@ -116,7 +118,12 @@ class Isa(Packed):
     _codecs: ClassVar[dict[int, encoding.Codec]]
 
     def __init_subclass__(
-        cls, *, opcode: int | None = None, mnemonic: str = "", engine: str = ""
+        cls,
+        *,
+        opcode: int | None = None,
+        mnemonic: str = "",
+        engine: str = "",
+        template: bool = False,
     ) -> None:
         super().__init_subclass__()
         if cls.opcode >= 0:
@@ -124,7 +131,7 @@ class Isa(Packed):
         # Before dataclass() invents a docstring for a class that has none.
         cls.meaning = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
         _declare(cls, Isa)
-        if Isa in cls.__bases__:
+        if Isa in cls.__bases__ and not template:
             cls._classes, cls._codecs = {}, {}
         if opcode is not None:
             cls._register(opcode, mnemonic, engine)
@@ -134,6 +141,8 @@ class Isa(Packed):
         """Enter the instruction in its set's tables, unless opcode or mnemonic is taken."""
         if Isa in cls.__bases__:
             raise TypeError(f"{cls.__name__}: an instruction set has no opcode")
+        if not hasattr(cls, "_classes"):
+            raise TypeError(f"{cls.__name__}: no base of it is an instruction set")
         if not is_word(mnemonic) or not engine:
             raise TypeError(f"{cls.__name__}: needs mnemonic= (one word) and engine=")
         if not cls.meaning and sys.flags.optimize < 2:  # -OO strips docstrings

@@ -32,12 +32,12 @@ from kcompiler.kernel.interpreter import run_kernel
 from kcompiler.kernel.nest import Access, Nest, Operand
 from kcompiler.kernel.statements import Box, Compute, Copy, For, statements
 from kcompiler.kernel.text import parse_kernel
+from kcompiler.machine.generic.lowering import Lowering
+from kcompiler.machine.generic.target import GenericTarget
 from kcompiler.machine.hazards import check_hazards
 from kcompiler.machine.simulator.function import SimulationError
 from kcompiler.machine.simulator.memories import MachineFault
 from kcompiler.machine.simulator.time import simulate_time
-from kcompiler.targets.rebel import RebelTarget
-from kcompiler.targets.rebel.lowering import Lowering
 from tests.kernel.kernels import GATHER, MATMUL
 from tests.targets.rebel_programs import (
     Compiled,
@@ -177,7 +177,7 @@ targets = st.builds(
 )
 
 
-def build_program(y: Op, inputs: list[Input], target: RebelTarget) -> Compiled:
+def build_program(y: Op, inputs: list[Input], target: GenericTarget) -> Compiled:
     try:
         return compiled({"y": y}, inputs, target)
     except CapacityError:

@@ -12,19 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kcompiler.machine.fields import Many
+from kcompiler.machine.generic import touches
 from kcompiler.machine.manual import manual
-from kcompiler.targets.rebel import touches
 from kcompiler.targets.rebel.isa import (
     FUNCTIONS,
     Dim,
     Micro,
     NdmaGather,
+    NeuralDma,
     Rebel,
     SyncWait,
     VectorLoop,
     VectorNest,
 )
-from kcompiler.targets.rebel.transfers import Transfer
 from tests.laws import isa_strategies as laws
 
 
@@ -41,7 +41,7 @@ def element(cls: type[Any], name: str) -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def transfers(draw: st.DrawFn, cls: type[Transfer]) -> Transfer:
+def transfers(draw: st.DrawFn, cls: type[NeuralDma]) -> NeuralDma:
     """Any transfer."""
     fields = {o.name: draw(field(cls, o.name)) for o in cls.operands if o.name != "dims"}
     fields["itemsize"] = draw(st.sampled_from([1, 2, 4, 8]))
@@ -97,7 +97,7 @@ def nests(draw: st.DrawFn) -> VectorNest:
 
 
 def any_of(cls: type[Rebel]) -> st.SearchStrategy[Rebel]:
-    if issubclass(cls, Transfer):
+    if issubclass(cls, NeuralDma):
         return transfers(cls)
     return nests() if cls is VectorNest else laws.packed(cls)
 

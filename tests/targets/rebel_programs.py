@@ -15,6 +15,7 @@ from kcompiler.graph.types import TensorType
 from kcompiler.kernel.interpreter import run_kernel
 from kcompiler.kernel.statements import Kernel
 from kcompiler.machine.facts import Fact
+from kcompiler.machine.generic.target import GenericTarget
 from kcompiler.machine.program import Binding, KernelInfo, Program
 from kcompiler.machine.scratchpad import buffer_addresses
 from kcompiler.machine.simulator.function import Simulation
@@ -22,10 +23,10 @@ from kcompiler.machine.simulator.memories import Machine
 from kcompiler.passes.fuse import Fuse
 from kcompiler.passes.simplify import Simplify
 from kcompiler.passes.synchronize import Synchronize
-from kcompiler.targets.rebel import TARGET, RebelTarget, isa
+from kcompiler.targets.rebel import TARGET, isa
 
 
-def small(cores: int = 4, l1: int = 64 << 10, shm: int | None = None) -> RebelTarget:
+def small(cores: int = 4, l1: int = 64 << 10, shm: int | None = None) -> GenericTarget:
     """A rebel of fewer cores and smaller memories."""
     sizes = {"l1": l1, "shm": shm}
     memories = tuple(
@@ -83,7 +84,7 @@ def numbers(dtype: np.dtype[Any], shape: Sequence[int], seed: int) -> Array:
 class Compiled:
     """A graph's kernels and their program."""
 
-    target: RebelTarget
+    target: GenericTarget
     parts: tuple[Part, ...]
     program: Program
 
@@ -93,7 +94,7 @@ class Compiled:
         return self.target.isa.decode_program(self.program.code)  # type: ignore[return-value]
 
 
-def compiled(outputs: Mapping[str, Op], inputs: Sequence[Input], target: RebelTarget) -> Compiled:
+def compiled(outputs: Mapping[str, Op], inputs: Sequence[Input], target: GenericTarget) -> Compiled:
     """A graph, fused and built; its precision is what the graph says."""
     graph = Graph("test", tuple(inputs), tuple(outputs.items()))
     fused = Fuse().run(Simplify().run(graph))
@@ -146,7 +147,7 @@ def check_kernels(each: Compiled, values: Mapping[str, Array], *, exact: bool) -
     return result
 
 
-def alone(kernel: Kernel, values: Mapping[str, Array], target: RebelTarget) -> Program:
+def alone(kernel: Kernel, values: Mapping[str, Array], target: GenericTarget) -> Program:
     """A program of one kernel; operands lie in hbm, dense as they are given."""
     bindings: dict[str, Binding] = {}
     top = 0
@@ -173,7 +174,7 @@ def alone(kernel: Kernel, values: Mapping[str, Array], target: RebelTarget) -> P
     )
 
 
-def outputs_of(program: Program, values: Mapping[str, Array], target: RebelTarget) -> Array:
+def outputs_of(program: Program, values: Mapping[str, Array], target: GenericTarget) -> Array:
     """The one output of a program, in checked mode."""
     (result,) = Simulation(program, target, checked=True).run(values).values()
     return result

@@ -9,9 +9,9 @@ from kcompiler.graph.node import Input, Op
 from kcompiler.graph.operators import arithmetic, movement, reduction, structure
 from kcompiler.graph.types import F16, F32, F64, I64, TensorType
 from kcompiler.machine.facts import UNCERTAIN, Fact, facts
+from kcompiler.machine.generic.constraints import CONSTRAINTS
 from kcompiler.targets.rebel import TARGET
 from kcompiler.targets.rebel.chip import CHIP
-from kcompiler.targets.rebel.legality import CONSTRAINTS
 from tests.conftest import ROOT
 
 README = ROOT / "targets" / "rebel" / "README.md"

@@ -23,6 +23,7 @@ from kcompiler.targets.rebel.isa import (
     NdmaGather,
     NdmaLoad,
     NdmaStore,
+    NeuralDma,
     Read,
     Rebel,
     TaskCopy,
@@ -30,7 +31,6 @@ from kcompiler.targets.rebel.isa import (
     VectorNest,
 )
 from kcompiler.targets.rebel.isa import Loop as MatrixLoop
-from kcompiler.targets.rebel.transfers import Transfer
 from tests.machine.interleaving import touched
 from tests.targets.rebel_programs import machine, run
 
@@ -71,7 +71,7 @@ def transfers(draw: st.DrawFn, kind: str) -> dict[str, Any]:
 Position = tuple[int, int, int | None]
 
 
-def positions(each: Transfer, indices: Any = None, axis: int = -1) -> Iterator[Position]:
+def positions(each: NeuralDma, indices: Any = None, axis: int = -1) -> Iterator[Position]:
     """(core, byte in l1, byte in the shared memory or None outside the tensor)."""
     shape = [d.box for d in each.dims]
     for core, coordinate in enumerate(product(*map(range, each.grid))):
@@ -90,7 +90,7 @@ def positions(each: Transfer, indices: Any = None, axis: int = -1) -> Iterator[P
             yield core, each.local + flat * each.itemsize, address
 
 
-def loaded(m: Machine, each: Transfer, fill: int, spots: Iterator[Position]) -> Any:
+def loaded(m: Machine, each: NeuralDma, fill: int, spots: Iterator[Position]) -> Any:
     """l1 as it is after a load."""
     result = m.stores["l1"].data.copy()
     for core, to, address in spots:
@@ -297,7 +297,7 @@ def test_instructions_touch_what_they_say(each: Rebel, seed: int) -> None:
 
 @given(any_transfer, st.integers(0, 5000), st.integers(0, 5000), st.booleans())
 def test_nothing_but_faults_stops_a_transfer(
-    each: Transfer, local: int, base: int, checked: bool
+    each: NeuralDma, local: int, base: int, checked: bool
 ) -> None:
     """Wherever it goes: it runs, or it is a fault of the machine."""
     with suppress(MachineFault):

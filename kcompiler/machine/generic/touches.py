@@ -1,4 +1,4 @@
-"""Which bytes rebel's instructions touch and how many they move, from their fields alone."""
+"""Which bytes the generic instructions touch and how many they move, from their fields alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kcompiler.machine.touch import Touch, indices
 from kcompiler.scalar import FUNCTIONS
 
 if TYPE_CHECKING:
-    from kcompiler.targets.rebel.transfers import Dim, Transfer
+    from kcompiler.machine.generic.transfers import Dim, Transfer
 
 _ARITY = {"load": 1, "const": 0, "acc": 0, "cast": 1}
 
@@ -38,8 +38,8 @@ def strided(memory: str, address: int, itemsize: int, axes: Sequence[tuple[int, 
     return Touch(memory, True, low, high - low)
 
 
-def outside(transfer: Transfer, gathered: int | None = None) -> tuple[Touch, ...]:
-    """The shared memory's bytes that a transfer touches over all its cores.
+def outside(transfer: Transfer, memory: str, gathered: int | None = None) -> tuple[Touch, ...]:
+    """The bytes outside the cores that a transfer touches over all of them.
 
     `gathered` is the dimension whose indices are not known before the program runs: it is touched
     as a whole.
@@ -48,7 +48,7 @@ def outside(transfer: Transfer, gathered: int | None = None) -> tuple[Touch, ...
         (d.stride, indices(range(d.extent)) if i == gathered else _covered(_span(d), transfer.grid))
         for i, d in enumerate(transfer.dims)
     )
-    touch = Touch(transfer.memory, False, transfer.base, transfer.itemsize, dims)
+    touch = Touch(memory, False, transfer.base, transfer.itemsize, dims)
     return () if touch.empty else (touch,)
 
 

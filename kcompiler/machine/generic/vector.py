@@ -1,19 +1,20 @@
-"""The Neural Engine: contractions on the array, everything else on the vector unit."""
+"""The vector unit: a micro-program at each point of strided loops."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from kcompiler.graph.types import F32, I32, is_float, parse_dtype
+from kcompiler.graph.types import parse_dtype
 from kcompiler.machine.chip import Chip
-from kcompiler.machine.cost import SPECIAL, contraction_cycles, vector_cycles
+from kcompiler.machine.cost import SPECIAL, vector_cycles
+from kcompiler.machine.generic import touches
+from kcompiler.machine.generic.base import TYPES
+from kcompiler.machine.generic.engines import Engine, check_extent
 from kcompiler.machine.instruction import Record, choice, many, s, u
-from kcompiler.machine.simulator import contraction, elementwise
+from kcompiler.machine.simulator import elementwise
 from kcompiler.machine.touch import Touch
-from kcompiler.targets.rebel import touches
-from kcompiler.targets.rebel.base import SCRATCHPAD, TYPES, Rebel
 
 if TYPE_CHECKING:
     from kcompiler.machine.simulator.memories import Machine
@@ -30,33 +31,21 @@ FUNCTIONS = (
 FREE = frozenset({"load", "const", "acc"})
 
 
-class Loop(Record):
-    """A loop of a contraction; a sum's stride of 0 makes it a reduced one."""
-
-    extent: int = u(24, doc="iterations")
-    a: int = s(24, doc="byte stride in the first factor")
-    b: int = s(24, doc="byte stride in the second factor")
-    acc: int = s(24, doc="byte stride in the sums")
-
-    def check(self) -> None:
-        _check_extent(self.extent)
-
-
 class VectorLoop(Record):
     """A loop of a vector nest."""
 
-    extent: int = u(24, doc="iterations")
-    out: int = s(24, doc="byte stride of the result")
-    reads: tuple[int, ...] = many(s(24), most=15, doc="byte stride of each read; 0 repeats it")
+    extent: int = u(32, doc="iterations")
+    out: int = s(40, doc="byte stride of the result")
+    reads: tuple[int, ...] = many(s(40), most=15, doc="byte stride of each read; 0 repeats it")
 
     def check(self) -> None:
-        _check_extent(self.extent)
+        check_extent(self.extent)
 
 
 class Read(Record):
     """An operand of a vector nest."""
 
-    address: int = u(24, base=16, doc="byte in l1")
+    address: int = u(32, base=16, doc="byte in the scratchpad")
     dtype: str = choice(*TYPES)
 
 
@@ -71,81 +60,7 @@ class Micro(Record):
     )
 
 
-class Engine(Rebel):
-    """What the Neural Engine's instructions share."""
-
-    cores: int = u(10, doc="the first this many cores take part")
-
-    def check(self) -> None:
-        if self.cores == 0:
-            raise ValueError("no core takes part")
-
-    def active_cores(self) -> int:
-        """Cores that take part."""
-        return self.cores
-
-    def traffic(self, chip: Chip) -> Mapping[str, int]:
-        """Engines work in l1 only."""
-        return {}
-
-
-class MatrixContract(Engine, opcode=0x20, mnemonic="matrix.contract", engine="matrix"):
-    """acc[…] = (acc[…] +) sum over the reduced loops of a[…] * b[…], in f32, or wrapping in i32."""
-
-    a: int = u(24, base=16, doc="first factor, byte in l1")
-    b: int = u(24, base=16, doc="second factor, byte in l1")
-    acc: int = u(24, base=16, doc="sums, byte in l1")
-    type_a: str = choice("f16", "bf16", "f32", "f8e4m3fn", "f8e5m2", "i8", "u8")
-    type_b: str = choice("f16", "bf16", "f32", "f8e4m3fn", "f8e5m2", "i8", "u8")
-    loops: tuple[Loop, ...] = many(Loop, most=15)
-    accumulate: int = u(1, default=0, doc="1: add to the sums that are there")
-
-    def check(self) -> None:
-        super().check()
-        if is_float(parse_dtype(self.type_a)) != is_float(parse_dtype(self.type_b)):
-            raise ValueError(f"the array multiplies no {self.type_a} with {self.type_b}")
-
-    def execute(self, m: Machine) -> None:
-        """One batched matrix product over the cores."""
-        a = contraction.Factor(self.a, parse_dtype(self.type_a))
-        b = contraction.Factor(self.b, parse_dtype(self.type_b))
-        work = contraction.Contraction(a, b, self.acc, self.loops, bool(self.accumulate))
-        contraction.contract(m, SCRATCHPAD, self.cores, work)
-
-    def cycles(self, chip: Chip) -> int:
-        """The array keeps blocks of one factor and streams rows of the other through them."""
-        by = contraction.roles(self.loops)
-        rows, columns, terms, batch = (
-            prod(x.extent for x in p) for p in (by.m, by.n, by.k, by.batch)
-        )
-        each = contraction_cycles(rows, terms, columns, chip.matrix, self.type_a)
-        return chip.matrix.startup.value + batch * int(each)
-
-    def reads(self, chip: Chip) -> tuple[Touch, ...]:
-        """Both factors, and the sums when they are added to."""
-        a = touches.strided(
-            SCRATCHPAD,
-            self.a,
-            parse_dtype(self.type_a).itemsize,
-            [(x.extent, x.a) for x in self.loops],
-        )
-        b = touches.strided(
-            SCRATCHPAD,
-            self.b,
-            parse_dtype(self.type_b).itemsize,
-            [(x.extent, x.b) for x in self.loops],
-        )
-        return (a, b, *(self.writes(chip) if self.accumulate else ()))
-
-    def writes(self, chip: Chip) -> tuple[Touch, ...]:
-        """The sums."""
-        size = (F32 if is_float(parse_dtype(self.type_a)) else I32).itemsize
-        return (
-            touches.strided(SCRATCHPAD, self.acc, size, [(x.extent, x.acc) for x in self.loops]),
-        )
-
-
-class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
+class VectorNest(Engine):
     """out[…] = result(combine over the last `reduced` loops of body(reads[…]), reads[…])."""
 
     sources: tuple[Read, ...] = many(Read, most=15, doc="operands")
@@ -156,7 +71,7 @@ class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
     result: tuple[Micro, ...] = many(
         Micro, most=127, doc="micro-program at each result; acc is the combined value"
     )
-    out: int = u(24, base=16, doc="result, byte in l1")
+    out: int = u(32, base=16, doc="result, byte in the scratchpad")
     out_type: str = choice(*TYPES)
     accumulate: int = u(1, default=0, doc="1: combine with what is there")
 
@@ -203,7 +118,7 @@ class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
 
     def execute(self, m: Machine) -> None:
         """Every micro-step as one array operation over the cores."""
-        elementwise.vector_nest(m, SCRATCHPAD, self.cores, self.work)
+        elementwise.vector_nest(m, m.chip.scratchpad, self.cores, self.work)
 
     def cycles(self, chip: Chip) -> int:
         """A micro-operation takes elements / lanes cycles; twice that for 64-bit elements."""
@@ -220,7 +135,7 @@ class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
         """Every operand, and the result when it is combined with."""
         found = [
             touches.strided(
-                SCRATCHPAD,
+                chip.scratchpad,
                 r.address,
                 parse_dtype(r.dtype).itemsize,
                 [(x.extent, x.reads[i]) for x in self.loops],
@@ -233,12 +148,9 @@ class VectorNest(Engine, opcode=0x30, mnemonic="vector.nest", engine="vector"):
         """The result."""
         kept = self.loops[: len(self.loops) - self.reduced]
         size = parse_dtype(self.out_type).itemsize
-        return (touches.strided(SCRATCHPAD, self.out, size, [(x.extent, x.out) for x in kept]),)
-
-
-def _check_extent(extent: int) -> None:
-    if extent == 0:
-        raise ValueError("a loop of no iterations")
+        return (
+            touches.strided(chip.scratchpad, self.out, size, [(x.extent, x.out) for x in kept]),
+        )
 
 
 def _check_micro(steps: Sequence[Micro], reads: int) -> None:

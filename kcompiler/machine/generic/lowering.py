@@ -1,24 +1,31 @@
-"""Kernels to rebel instructions: loops over tiles unroll, loops over cores become grids."""
+"""Kernels to instructions: loops over tiles unroll, loops over cores become grids.
+
+A method for each statement; a target whose hardware wants another one overrides that method.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from kcompiler.graph.types import dtype_name
+from kcompiler.graph.types import dtype_name, is_float
 from kcompiler.kernel.expr import Acc, Apply, Const, Expr, Load
 from kcompiler.kernel.nest import Access, Affine, Nest, Operand, row_major
 from kcompiler.kernel.statements import Alloc, Box, Compute, Copy, For, Kernel, Statement
 from kcompiler.machine.chip import Chip
+from kcompiler.machine.generic.base import memory_word
+from kcompiler.machine.generic.instructions import Instructions, choices
+from kcompiler.machine.generic.transfers import Dim
+from kcompiler.machine.generic.vector import Micro
+from kcompiler.machine.instruction import Isa
 from kcompiler.machine.program import Binding
 from kcompiler.machine.simulator.boxes import UNSIGNED
 from kcompiler.machine.simulator.elementwise import immediate_bits
 from kcompiler.scalar import convert
-from kcompiler.targets.rebel import isa
 
 
 @dataclass
@@ -26,6 +33,7 @@ class Lowering:
     """One kernel's way to instructions: where its tensors lie, the loops around a statement."""
 
     chip: Chip
+    instructions: Instructions
     kernel: Kernel
     bindings: Mapping[str, Binding]
     addresses: Mapping[str, tuple[int, ...]]
@@ -43,7 +51,7 @@ class Lowering:
         """Cores that take part."""
         return prod(n for _, n in self.grid)
 
-    def block(self, body: tuple[Statement, ...]) -> Iterator[isa.Rebel]:
+    def block(self, body: tuple[Statement, ...]) -> Iterator[Isa]:
         """The instructions of a block, in order."""
         for statement in body:
             match statement:
@@ -58,17 +66,17 @@ class Lowering:
                     self.buffers[statement.name] = statement
                     self.turn[statement.name] = self.turn.get(statement.name, -1) + 1
                 case Copy():
-                    yield self.copy(statement)
+                    yield from self.copy(statement)
                 case Compute():
-                    yield self.compute(statement)
+                    yield from self.compute(statement)
 
     def address(self, buffer: str) -> int:
         """Where a buffer lies in this iteration; a double buffer alternates."""
         places = self.addresses[buffer]
         return places[self.turn[buffer] % len(places)]
 
-    def copy(self, copy: Copy) -> isa.Rebel:
-        """A Neural DMA transfer."""
+    def copy(self, copy: Copy) -> Sequence[Isa]:
+        """A transfer of a box: into the scratchpad, out of it, or gathered into it."""
         loading = copy.dst.tensor in self.buffers
         box, buffer = (copy.src, copy.dst) if loading else (copy.dst, copy.src)
         if self.buffers[buffer.tensor].shape != buffer.shape or any(
@@ -83,27 +91,29 @@ class Lowering:
         base = shared.address + operand.offset * operand.dtype.itemsize + start
         keep = () if copy.indirect is None else (copy.indirect[0],)
         base, dims, kept = compact(base, dims, keep)
+        use = self.instructions
         common: dict[str, Any] = {
             "local": self.address(buffer.tensor),
-            "memory": shared.memory,
+            "memory": memory_word(shared.memory, self.chip, choices(use.load, "memory")),
             "base": base,
             "itemsize": operand.dtype.itemsize,
             "dims": dims,
             "grid": tuple(n for _, n in self.grid),
         }
         if not loading:
-            return isa.NdmaStore(**common)
+            return (use.store(**common),)
         if copy.indirect is None:
-            return isa.NdmaLoad(**common, fill=fill_bits(copy.fill, operand.dtype))
+            return (use.load(**common, fill=fill_bits(copy.fill, operand.dtype)),)
         name = copy.indirect[1]
-        return isa.NdmaGather(
+        gather = use.gather(
             **common,
             axis=kept[0],
             indices=self.address(name),
             index_type=dtype_name(self.buffers[name].dtype),
         )
+        return (gather,)
 
-    def _dims(self, operand: Operand, box: Box, copy: Copy) -> tuple[int, tuple[isa.Dim, ...]]:
+    def _dims(self, operand: Operand, box: Box, copy: Copy) -> tuple[int, tuple[Dim, ...]]:
         """(bytes to add to the base, dimensions); a box that runs backwards turns its tensor."""
         start, dims = 0, []
         for d, origin in enumerate(box.origin):
@@ -115,7 +125,7 @@ class Lowering:
                 start += (extent - 1) * stride
                 first = extent - 1 - first
             dims.append(
-                isa.Dim(
+                self.instructions.dim(
                     extent=extent,
                     stride=sign * stride,
                     origin=first,
@@ -126,19 +136,25 @@ class Lowering:
             )
         return start, tuple(dims)
 
-    def compute(self, compute: Compute) -> isa.Rebel:
-        """A nest as matrix or vector work, whichever takes fewer cycles when both can."""
+    def compute(self, compute: Compute) -> Sequence[Isa]:
+        """A nest on the array or on the vector unit, whichever takes fewer cycles when both can."""
         later = compute.carry is not None and self.values[compute.carry] > 0
         vector = self.vector(compute.nest, later)
-        if not compute.nest.is_contraction or not self._matrix_takes(compute.nest):
+        if not compute.nest.is_contraction or not self.array_takes(compute.nest):
             return vector
-        matrix = self.matrix(compute.nest, later)
-        return matrix if matrix.cycles(self.chip) <= vector.cycles(self.chip) else vector
+        array = self.contraction(compute.nest, later)
+        return array if self.cycles(array) <= self.cycles(vector) else vector
 
-    def _matrix_takes(self, nest: Nest) -> bool:
-        types = {dtype_name(self.buffers[r.operand].dtype) for r in nest.reads}
-        floats = {"f16", "bf16", "f32", "f8e4m3fn", "f8e5m2"}
-        return types <= floats or types <= {"i8", "u8"}
+    def cycles(self, work: Sequence[Isa]) -> int:
+        """What instructions take, one after the other."""
+        return sum(each.cycles(self.chip) for each in work)
+
+    def array_takes(self, nest: Nest) -> bool:
+        """Whether the array multiplies these types: both floats or both integers, with a rate."""
+        types = [self.buffers[read.operand].dtype for read in nest.reads]
+        rated = {rate.name for rate in self.chip.matrix.rates}
+        known = rated.intersection(choices(self.instructions.contract, "type_a"))
+        return len(set(map(is_float, types))) == 1 and known.issuperset(map(dtype_name, types))
 
     def place(self, access: Access, nest: Nest) -> tuple[int, dict[str, int]]:
         """(byte address, byte stride of each axis) of an access to a buffer."""
@@ -158,17 +174,18 @@ class Lowering:
         }
         return at, strides
 
-    def matrix(self, nest: Nest, accumulate: bool) -> isa.MatrixContract:
+    def contraction(self, nest: Nest, accumulate: bool) -> Sequence[Isa]:
         """A contraction on the array."""
         (a, sa), (b, sb) = (self.place(read, nest) for read in nest.reads)
         acc, so = self.place(nest.write, nest)
+        loop = self.instructions.loop
         loops = tuple(
-            isa.Loop(extent=x.extent, a=sa[x.name], b=sb[x.name], acc=so[x.name])
+            loop(extent=x.extent, a=sa[x.name], b=sb[x.name], acc=so[x.name])
             for x in nest.axes
             if x.extent > 1
         )
         types = [dtype_name(self.buffers[r.operand].dtype) for r in nest.reads]
-        return isa.MatrixContract(
+        contract = self.instructions.contract(
             cores=self.cores,
             a=a,
             b=b,
@@ -178,23 +195,23 @@ class Lowering:
             loops=loops,
             accumulate=int(accumulate),
         )
+        return (contract,)
 
-    def vector(self, nest: Nest, accumulate: bool) -> isa.VectorNest:
+    def vector(self, nest: Nest, accumulate: bool) -> Sequence[Isa]:
         """Any nest on the vector unit."""
         places = [self.place(read, nest) for read in nest.reads]
         out, so = self.place(nest.write, nest)
         order = [x for x in (*nest.parallel, *nest.reduced) if x.extent > 1]
+        loop, source = self.instructions.vector_loop, self.instructions.source
         loops = tuple(
-            isa.VectorLoop(
-                extent=x.extent, out=so[x.name], reads=tuple(s[x.name] for _, s in places)
-            )
+            loop(extent=x.extent, out=so[x.name], reads=tuple(s[x.name] for _, s in places))
             for x in order
         )
         sources = tuple(
-            isa.Read(address=at, dtype=dtype_name(self.buffers[r.operand].dtype))
+            source(address=at, dtype=dtype_name(self.buffers[r.operand].dtype))
             for (at, _), r in zip(places, nest.reads, strict=True)
         )
-        return isa.VectorNest(
+        work = self.instructions.nest(
             cores=self.cores,
             sources=sources,
             loops=loops,
@@ -206,17 +223,18 @@ class Lowering:
             out_type=dtype_name(self.buffers[nest.write.operand].dtype),
             accumulate=int(accumulate),
         )
+        return (work,)
 
 
 def compact(
-    base: int, dims: tuple[isa.Dim, ...], keep: tuple[int, ...]
-) -> tuple[int, tuple[isa.Dim, ...], tuple[int, ...]]:
+    base: int, dims: tuple[Dim, ...], keep: tuple[int, ...]
+) -> tuple[int, tuple[Dim, ...], tuple[int, ...]]:
     """The same boxes in fewer dimensions: (base, dims, new positions of the dimensions to keep).
 
     A dimension that is always at one index inside the tensor goes into the base; one that is taken
     whole merges with the one outside it when their strides fit.
     """
-    found: list[isa.Dim] = []
+    found: list[Dim] = []
     kept: list[int] = []
     for position, dim in enumerate(dims):
         still = dim.box == 1 and not any(dim.core_steps) and 0 <= dim.origin < dim.extent
@@ -236,7 +254,7 @@ def compact(
     return base, tuple(found), tuple(kept)
 
 
-def _merges(outer: isa.Dim, inner: isa.Dim) -> bool:
+def _merges(outer: Dim, inner: Dim) -> bool:
     whole = (
         inner.origin == 0
         and inner.box == inner.extent
@@ -251,7 +269,7 @@ def _merges(outer: isa.Dim, inner: isa.Dim) -> bool:
     )
 
 
-def _merged(outer: isa.Dim, inner: isa.Dim) -> isa.Dim:
+def _merged(outer: Dim, inner: Dim) -> Dim:
     n = inner.extent
     return replace(
         outer,
@@ -268,9 +286,9 @@ def fill_bits(value: float, dtype: np.dtype[Any]) -> int:
     return int(convert(np.array(value), dtype).view(UNSIGNED[dtype.itemsize]))
 
 
-def micro(expr: Expr) -> tuple[isa.Micro, ...]:
+def micro(expr: Expr) -> tuple[Micro, ...]:
     """An expression as a micro-program; equal parts are computed once."""
-    steps: list[isa.Micro] = []
+    steps: list[Micro] = []
     known: dict[Expr, int] = {}
 
     def emit(part: Expr) -> int:
@@ -284,20 +302,20 @@ def micro(expr: Expr) -> tuple[isa.Micro, ...]:
     return tuple(steps)
 
 
-def _step(part: Expr, arguments: tuple[int, ...]) -> isa.Micro:
+def _step(part: Expr, arguments: tuple[int, ...]) -> Micro:
     name = dtype_name(part.dtype)
     match part:
         case Load():
-            return isa.Micro(function="load", dtype=name, args=(part.read,))
+            return Micro(function="load", dtype=name, args=(part.read,))
         case Const():
-            return isa.Micro(
+            return Micro(
                 function="const",
                 dtype=name,
                 args=(),
                 immediate=immediate_bits(part.value, part.dtype),
             )
         case Acc():
-            return isa.Micro(function="acc", dtype=name, args=())
+            return Micro(function="acc", dtype=name, args=())
         case Apply():
-            return isa.Micro(function=part.function, dtype=name, args=arguments)
+            return Micro(function=part.function, dtype=name, args=arguments)
     raise TypeError(f"{type(part).__name__} has no micro-operation")

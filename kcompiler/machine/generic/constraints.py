@@ -1,4 +1,4 @@
-"""What the modelled Rebel100 takes: constraints, whose docstrings users read."""
+"""What the generic core takes: constraints, whose docstrings users read."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from kcompiler.graph.operators.movement import Gather
 from kcompiler.graph.operators.reduction import CumSum, TopKIndices, TopKValues
 from kcompiler.graph.operators.structure import Host, Item
 from kcompiler.graph.types import I32, I64, parse_dtype
+from kcompiler.machine.generic.base import TYPES
 from kcompiler.machine.target import Constraint
-from kcompiler.targets.rebel.isa import TYPES
 
 _ELEMENTS = frozenset(map(parse_dtype, TYPES))
 _WITHOUT_KERNEL = (CumSum, TopKValues, TopKIndices)

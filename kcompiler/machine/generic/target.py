@@ -1,0 +1,51 @@
+"""Targets on the generic core: from a chip description alone, or with parts of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kcompiler.kernel.statements import Kernel
+from kcompiler.machine.chip import Chip
+from kcompiler.machine.generic.constraints import CONSTRAINTS
+from kcompiler.machine.generic.instructions import Instructions
+from kcompiler.machine.generic.isa import INSTRUCTIONS, Generic
+from kcompiler.machine.generic.lowering import Lowering
+from kcompiler.machine.instruction import Isa
+from kcompiler.machine.program import Binding
+from kcompiler.machine.target import Target
+
+
+@dataclass(frozen=True)
+class GenericTarget(Target):
+    """A target whose kernels the generic lowering, or a subclass of it, turns into instructions."""
+
+    instructions: Instructions = INSTRUCTIONS
+    lowering: type[Lowering] = Lowering
+
+    def lower(
+        self,
+        kernel: Kernel,
+        bindings: Mapping[str, Binding],
+        addresses: Mapping[str, tuple[int, ...]],
+    ) -> Sequence[Isa]:
+        """The kernel's instructions, without waits."""
+        way = self.lowering(self.chip, self.instructions, kernel, bindings, addresses)
+        return tuple(way.block(kernel.body))
+
+    def wait(self, queue: str, engine: str, count: int, all_cores: bool) -> Isa:
+        """The target's wait."""
+        return self.instructions.wait(queue=queue, on=engine, count=count, all_cores=int(all_cores))
+
+
+def generic_target(chip: Chip) -> GenericTarget:
+    """A whole target from a chip description: the generic instruction set, lowering and limits."""
+    return GenericTarget(chip.name, chip, Generic, precisions(chip), CONSTRAINTS)
+
+
+def precisions(chip: Chip) -> tuple[str, ...]:
+    """Float types of tensors, the fastest on the array first; f32 runs on every vector unit."""
+    rates = {rate.name: rate.rate.value for rate in chip.matrix.rates}
+    floats = [name for name in ("f16", "bf16", "f32") if name in rates]
+    found = sorted(floats, key=lambda name: -rates[name])
+    return tuple(dict.fromkeys((*found, "f32")))

@@ -1,0 +1,33 @@
+"""A chip description alone is a target: models compile, verify, and use what the chip has."""
+
+import pytest
+
+import kcompiler
+from kcompiler.machine.chip import Chip
+from kcompiler.machine.generic.target import generic_target
+from tests.conftest import ROOT
+from tests.machine.generic_chips import chip
+
+MODEL = ROOT / "examples" / "mnistnet.onnx"
+
+CHIPS: dict[str, Chip] = {
+    "two cores": chip(),
+    "one core, nothing shared": chip(cores=1, shared=None),
+    "many cores, small scratchpads": chip(cores=13, pad=8 << 10),
+    "an array of integers only": chip(rates={"i8": 1.0}),
+    "no rate at all": chip(rates={}),
+    "a large scratchpad": chip(pad=64 << 20),
+}
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_a_model_compiles_and_verifies(name: str) -> None:
+    target = generic_target(CHIPS[name])
+    compiled = kcompiler.compile(MODEL, target=target, dims={"s77": 2})
+    assert compiled.verify().ok
+    (segment,) = compiled.programs
+    engines = {each.engine for each in target.isa.decode_program(segment.program.code)}
+    floats = {"f16", "bf16", "f32"}
+    rated = {rate.name for rate in target.chip.matrix.rates}
+    assert ("matrix" in engines) == bool(floats & rated)
+    assert {"load", "store", "vector"} <= engines
