@@ -83,6 +83,13 @@ def _speech(_: Path) -> dict[str, Array]:
     return {"input": tones((1, 576), 16000.0), "state": np.zeros((2, 1, 128), np.float32)}
 
 
+def _letters(_: Path) -> dict[str, Array]:
+    grey = drawn_text(64, 160, 1, 28).mean(-1)
+    return {"input1": ((grey / 255 - 0.5) / 0.5).astype(np.float32)[None, None]}
+
+
+_EFFICIENT = [f"efficientnet-lite0-{form}" for form in ("dynamo", "fp16", "qdq-int8", "qop")]
+
 INPUTS: dict[str, Callable[[Path], dict[str, Array]]] = {
     "ppocr-v2-cls": partial(_text, height=48, width=192, lines=1, size=30),
     "ppocr-v4-det": partial(_text, height=640, width=640, lines=6, size=48),
@@ -93,7 +100,9 @@ INPUTS: dict[str, Callable[[Path], dict[str, Array]]] = {
     "magika": _source_text,
     "basic-pitch": lambda _: {"serving_default_input_2:0": tones((1, 43844, 1), 22050.0)},
     "silero-vad-openvino-16k": _speech,
-    "efficientnet-lite0-dynamo": partial(_photo, side=224, mean=0.498, scale=0.502, name="input"),
+    "silero-vad": _speech,
+    "ddddocr-common": _letters,
+    **dict.fromkeys(_EFFICIENT, partial(_photo, side=224, mean=0.498, scale=0.502, name="input")),
     "crepe-tiny-dynamo": lambda _: {"frames": 5 * tones((4, 1024), 16000.0)},
     "resnet50-v1.5-dynamo": partial(_photo, side=224, mean=0.45, scale=0.225, name="input"),
     "mobilenetv2-dynamo": partial(_photo, side=224, mean=0.45, scale=0.225, name="input"),

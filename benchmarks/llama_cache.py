@@ -3,8 +3,9 @@
 usage: python -m benchmarks.llama_cache MODEL.onnx [--steps 16] [--prompt 20] [--precision f16]
 
 MODEL is llama1b-2l-dyn with weights: two layers of a language model whose cache is an input and an
-output. Both sides decode greedily, each with its own cache. For each step: the bucket, the rows
-that were padding, the predicted time, how far the logits are from onnxruntime's, and both tokens.
+output. Both sides decode, each with its own cache: greedily, and then the same random tokens. For
+each step: the bucket, the rows that were padding, how far the logits are from onnxruntime's at most
+and in all, and which token either side would take.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ from kcompiler.buckets.bucket import Padding
 Arrays = Mapping[str, "np.ndarray[Any, np.dtype[Any]]"]
 Run = Callable[[Arrays], Sequence["np.ndarray[Any, np.dtype[Any]]"]]
 
-LAYERS, HEADS, DEPTH, WORDS = 2, 8, 64, 32000
-NAMES = [f"present_{kv}_{i}" for i in range(LAYERS) for kv in "kv"]
+NAMES = [f"present_{kv}_{i}" for i in range(2) for kv in "kv"]
 PROMPT, CACHE = 32, 64
 DIMS = {
     "s27": f"1,{PROMPT}",  # tokens in one run: a step of decoding, or the prompt
@@ -42,17 +42,18 @@ class Step:
 
     tokens: int
     padding: Padding
+    error: float  # the largest of a logit
     sqnr_db: float
     ours: int
     theirs: int
 
 
 class Decoder:
-    """One side: a model and its cache."""
+    """One side: a model and its cache of `heads` keys of `depth` numbers."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, heads: int, depth: int) -> None:
         self.run = run
-        empty = np.zeros((1, HEADS, 0, DEPTH), np.float32)
+        empty = np.zeros((1, heads, 0, depth), np.float32)
         self.cache: dict[str, np.ndarray[Any, np.dtype[Any]]] = dict.fromkeys(NAMES, empty)
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray[Any, np.dtype[Any]]:
@@ -71,24 +72,28 @@ class Decoder:
         return found
 
 
-def generate(model: Path, package: Path, prompt: int, steps: int) -> Iterator[Step]:
-    """Run the prompt and then one token after the other."""
+def generate(
+    model: Path, package: Path, prompt: int, steps: int, *, forced: bool = False
+) -> Iterator[Step]:
+    """Run a random prompt and then one token after the other: each side's own, or random ones."""
     session = kcompiler.Session(package)
     reference = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    _, heads, _, depth = next(i.shape for i in reference.get_inputs() if "past" in i.name)
+    words = reference.get_outputs()[0].shape[-1]
     names = ["logits", *NAMES]
-    ours = Decoder(lambda feeds: session.run(names, feeds))
-    theirs = Decoder(lambda feeds: reference.run(names, dict(feeds)))
-    words = np.random.default_rng(0).integers(0, WORDS, prompt).tolist()
-    mine, yours = words, words
+    ours = Decoder(lambda feeds: session.run(names, feeds), heads, depth)
+    theirs = Decoder(lambda feeds: reference.run(names, dict(feeds)), heads, depth)
+    random = np.random.default_rng(0)
+    mine = yours = random.integers(0, words, prompt).tolist()
     for _ in range(steps + 1):
         found, expected = ours.logits(mine), theirs.logits(yours)
         padding = session.last_padding
         assert padding is not None
-        step = Step(
-            len(mine), padding, _sqnr(found, expected), int(found.argmax()), int(expected.argmax())
-        )
+        error, tokens = float(np.abs(found - expected).max()), (found.argmax(), expected.argmax())
+        step = Step(len(mine), padding, error, _sqnr(found, expected), *map(int, tokens))
         yield step
-        mine, yours = [step.ours], [step.theirs]
+        drawn = random.integers(0, words, 1).tolist()
+        mine, yours = (drawn, drawn) if forced else ([step.ours], [step.theirs])
 
 
 def _sqnr(found: np.ndarray[Any, np.dtype[Any]], expected: np.ndarray[Any, np.dtype[Any]]) -> float:
@@ -112,12 +117,18 @@ def main() -> None:
         print(f"compiled in {compiled.cost.cpu_seconds:.1f} CPU s, {info.bytes / 1e6:.0f} MB")
         for bucket in compiled.report().buckets:
             print(f"bucket {dict(bucket.dims)}: {bucket.seconds * 1e6:.0f} us predicted")
-        same = 0
-        for number, step in enumerate(generate(args.model, package, args.prompt, args.steps)):
-            same += step.ours == step.theirs
-            tokens = f"{step.ours} {'=' if step.ours == step.theirs else '!='} {step.theirs}"
-            print(f"{number:3}: {step.padding}; {step.sqnr_db:.1f} dB, {tokens}")
-        print(f"{same} of {args.steps + 1} tokens are the same")
+        for forced in (False, True):
+            print("random tokens" if forced else "greedy")
+            steps = generate(args.model, package, args.prompt, args.steps, forced=forced)
+            same = sum(map(_printed, range(args.steps + 1), steps))
+            print(f"{same} of {args.steps + 1} tokens are the same")
+
+
+def _printed(number: int, step: Step) -> bool:
+    same = step.ours == step.theirs
+    tokens = f"{step.ours} {'=' if same else '!='} {step.theirs}"
+    print(f"{number:3}: {step.padding}; {step.error:.2g}, {step.sqnr_db:.1f} dB, {tokens}")
+    return same
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ class Model:
     source: Literal["fetched", "trained", "filled"]
     dims: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    values: Mapping[str, int] = field(default_factory=dict)
 
 
 def _past(layers: int) -> dict[str, tuple[int, ...]]:
@@ -57,6 +58,20 @@ MODELS = (
     Model("yolov8n-like-640-legacy", "filled"),
 )
 
+VARIANTS = (
+    Model(
+        "silero-vad", "fetched", shapes={"input": (1, 576), "state": (2, 1, 128)},
+        values={"sr": 16000},
+    ),
+    Model("silero-vad-16k-sequence", "fetched", dims={"sequence_length": 8}),
+    Model("ddddocr-common", "fetched", dims={"image_width": 160}),
+    Model("efficientnet-lite0-fp16", "trained"),
+    Model("efficientnet-lite0-qdq-int8", "trained"),
+    Model("efficientnet-lite0-qop", "trained"),
+    Model("mnistnet-qdq", "trained", dims={"batch": 8}),
+)  # fmt: skip
+"""What `fetch_models.py` knows beyond the list above, and narrow forms of the trained networks."""
+
 
 CACHED = Model("llama1b-2l-dyn-dynamo", "filled")
 """Compiled with buckets: see `benchmarks.llama_cache`."""
@@ -64,7 +79,7 @@ CACHED = Model("llama1b-2l-dyn-dynamo", "filled")
 
 def find(name: str) -> Model:
     """The model with a name."""
-    return next(m for m in MODELS if m.name == name)
+    return next(m for m in (*MODELS, *VARIANTS) if m.name == name)
 
 
 def obtain(model: Model, folder: Path) -> Path:

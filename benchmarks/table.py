@@ -1,6 +1,6 @@
 """Compile, simulate and verify the project's models for a target, and print the table.
 
-    python -m benchmarks.table [--target rebel] [--models FOLDER] [--json FILE] [NAME ...]
+    python -m benchmarks.table [--target rebel] [--models FOLDER] [--json FILE] [--all] [NAME ...]
 
 Each model runs as `kcompile MODEL --json` in a process of its own, on natural inputs where it has
 some. Below the table stand the layers of the models whose outputs agree with onnxruntime to less
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.inputs import natural_inputs
-from benchmarks.models import MODELS, ROOT, SHARED, Model, find, obtain
+from benchmarks.models import MODELS, ROOT, SHARED, VARIANTS, Model, find, obtain
 
 ENOUGH_DB = 40.0
 """An output below this is explained layer by layer."""
@@ -42,6 +42,7 @@ def arguments(model: Model, path: Path, target: str) -> Iterator[list[str]]:
         command = [sys.executable, "-m", "kcompiler.cli", str(path), "--target", target, "--json"]
         command += ["-o", str(Path(folder) / "model.kpkg")]
         command += [a for n, v in model.dims.items() for a in ("--dim", f"{n}={v}")]
+        command += [a for n, v in model.values.items() for a in ("--value", f"{n}={v}")]
         for name, shape in model.shapes.items():
             command += ["--shape", f"{name}={','.join(map(str, shape))}"]
         for i, (name, value) in enumerate(natural_inputs(model.name, SHARED / "data").items()):
@@ -141,9 +142,11 @@ def main() -> int:
     parser.add_argument("--target", default="rebel")
     parser.add_argument("--models", type=Path, default=ROOT / "build" / "models")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("names", nargs="*", choices=[[], *(m.name for m in MODELS)], metavar="NAME")
+    parser.add_argument("--all", action="store_true", help="other forms of the networks too")
+    every = (*MODELS, *VARIANTS)
+    parser.add_argument("names", nargs="*", choices=[[], *(m.name for m in every)], metavar="NAME")
     options = parser.parse_args()
-    chosen = [find(n) for n in options.names] or list(MODELS)
+    chosen = [find(n) for n in options.names] or list(every if options.all else MODELS)
     print(" ".join(f"{name:<{width}}" for name, width in COLUMNS).rstrip())
     results = []
     for model in chosen:

@@ -49,8 +49,10 @@ class HostModel:
                 warnings.simplefilter("ignore")
                 found = _reference_evaluator(self._model).run(list(names), dict(feeds))
         except Exception as error:
-            what = f"{self.engine} cannot run the model"
-            raise UnsupportedError(what, why=self.refusal or _first_line(error)) from error
+            what = "neither onnxruntime nor onnx.reference can run the model on these inputs"
+            why = self.refusal or _first_line(error)
+            fix = "give inputs that it is made for: --input NAME=file.npy"
+            raise UnsupportedError(what, why=why, fix=fix) from error
         return [_array(value) for value in found]
 
     def run_all(self, operands: Sequence[Array]) -> list[Any]:

@@ -46,5 +46,12 @@ def refuse_host_work(compilation: Compilation) -> None:
     raise UnsupportedError(
         f"{count} on the host, and --strict allows none",
         why="\n".join(lines),
-        fix="compile without --strict, or change the model",
+        fix=_fix(compilation),
     )
+
+
+def _fix(compilation: Compilation) -> str:
+    """Inputs that decide what is computed are the first thing to try."""
+    fixable = " ".join(f"--value {name}=…" for name in compilation.deciding)
+    known = f"make constant what the host waits for: {fixable}; or " if fixable else ""
+    return f"{known}compile without --strict, or change the model"

@@ -32,6 +32,13 @@ DIM = click.option(
 SHAPE = click.option(
     "--shape", "shapes", metavar="I=a,b,c", multiple=True, help="Shape of an input."
 )
+VALUE = click.option(
+    "--value",
+    "values",
+    metavar="I=V",
+    multiple=True,
+    help="Make an input a constant: a mode, a rate.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 
 
@@ -42,7 +49,7 @@ def input_option(help_: str) -> Callable[[F], F]:
 
 def model_options(function: F) -> F:
     """A model, a target, and how to compile the one for the other."""
-    for option in reversed((MODEL, TARGET, PRECISION, DIM, SHAPE)):
+    for option in reversed((MODEL, TARGET, PRECISION, DIM, SHAPE, VALUE)):
         function = option(function)
     return function
 
@@ -54,14 +61,20 @@ def compiled(
     dims: Iterable[str],
     shapes: Iterable[str],
     *,
+    values: Iterable[str] = (),
     strict: bool = False,
 ) -> CompiledModel:
     """The model, compiled as the options of `model_options` say."""
     from kcompiler.api import compile as compile_model
 
-    fixed, whole = parse_dims(dims), parse_shapes(shapes)
     return compile_model(
-        model, target, precision=precision, dims=fixed, shapes=whole, strict=strict
+        model,
+        target,
+        precision=precision,
+        dims=parse_dims(dims),
+        shapes=parse_shapes(shapes),
+        values=parse_values(values),
+        strict=strict,
     )
 
 
@@ -80,6 +93,35 @@ def parse_shapes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
         name: tuple(_integer(f"--shape {name}={value}", v) for v in value.split(",") if value)
         for name, value in pairs("--shape", "I=a,b,c", texts)
     }
+
+
+def parse_values(texts: Iterable[str]) -> dict[str, Array]:
+    """`I=1` is a scalar, `I=1,2` a vector, and so is `I=1,`; `I=file.npy` is any array."""
+    return {
+        name: load_array(value) if value.endswith(".npy") else _numbers(f"--value {name}", value)
+        for name, value in pairs("--value", "I=V", texts)
+    }
+
+
+def _numbers(option: str, text: str) -> Array:
+    import numpy as np
+
+    parts = [part.strip() for part in text.split(",")]
+    one = len(parts) == 1
+    found = [_number(option, part) for part in (parts if parts[-1] else parts[:-1])]
+    return np.asarray(found[0] if one else found)
+
+
+def _number(option: str, text: str) -> bool | int | float:
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    fix = "give numbers, true or false, with commas between them, or a .npy file"
+    raise UsageError(f"{option}: {text!r} is no number", fix=fix)
 
 
 def pairs(option: str, form: str, texts: Iterable[str]) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     precision: str | None,
     dims: tuple[str, ...],
     shapes: tuple[str, ...],
+    values: tuple[str, ...],
     output: str | None,
     inputs: tuple[str, ...],
     strict: bool,
@@ -55,7 +56,9 @@ def command(  # noqa: PLR0917 - click passes them by name
     given = options.load_arrays(inputs)
     say = _Speaker(verbose)
     with say.phase(f"compiling {model}"):
-        compiled = options.compiled(model, target, precision, dims, shapes, strict=strict)
+        compiled = options.compiled(
+            model, target, precision, dims, shapes, values=values, strict=strict
+        )
     if emit is not None:
         click.echo(_emitted(compiled, emit), nl=False, err=as_json)
     if not no_verify:

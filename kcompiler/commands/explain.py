@@ -16,6 +16,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     precision: str | None,
     dims: tuple[str, ...],
     shapes: tuple[str, ...],
+    values: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Compile a model and say for each of its nodes where it runs, why, and what it takes."""
@@ -24,7 +25,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kcompiler.report.nodes import explain, node_table
 
     with phase(f"compiling {model}"):
-        compiled = options.compiled(model, target, precision, dims, shapes)
+        compiled = options.compiled(model, target, precision, dims, shapes, values=values)
     rows = explain(compiled, list_nodes(model))
     if as_json:
         options.print_json([row.json() for row in rows])

@@ -8,7 +8,7 @@ import numpy as np
 
 from kcompiler.buckets.layout import is_position
 from kcompiler.graph.node import Array, Constant, Graph, Input, Op
-from kcompiler.graph.operators import Fused, Gather
+from kcompiler.graph.operators import Equal, Fused, Gather
 from kcompiler.graph.types import BOOL, TensorType, is_float
 
 _SEED = 20_240_229
@@ -20,7 +20,8 @@ def sample_inputs(graph: Graph, given: Mapping[str, Array] | None = None) -> dic
     """Every input of a graph: what is given, and data for the rest.
 
     Floats are standard normal; masks and booleans are ones; integers that look something up in a
-    table stay inside it, other bytes take their whole range, other integers are 0 or 1.
+    table stay inside it, a single one that the model compares with a constant (a mode, a rate) is
+    this constant, other bytes take their whole range, other integers are 0 or 1.
     """
     given = given or {}
     return dict(given) | {
@@ -38,7 +39,19 @@ def _sample(graph: Graph, node: Input, number: int) -> Array:
         return np.ones(kind.shape, kind.dtype)
     if is_float(kind.dtype):
         return np.asarray(rng.standard_normal(kind.shape, np.float32)).astype(kind.dtype)
+    choice = _compared_with(graph, node)
+    if choice is not None:
+        return np.full(kind.shape, choice).astype(kind.dtype)
     return _integers(kind, table_extent(graph, node), rng)
+
+
+def _compared_with(graph: Graph, node: Input) -> int | None:
+    """The first constant that a single integer is compared with."""
+    if node.type.size != 1:
+        return None
+    users = [u for u in graph.users[id(node)] if isinstance(u, Equal)]
+    constants = [o for u in users for o in u.operands if isinstance(o, Constant)]
+    return next((int(c.value.item()) for c in constants if c.type.size == 1), None)
 
 
 def _integers(kind: TensorType, table: int | None, rng: np.random.Generator) -> Array:

@@ -178,6 +178,16 @@ def test_run(capsys: Capture) -> None:
     assert re.fullmatch(pattern, text)
 
 
+@pytest.mark.parametrize(("mode", "shape"), [("1", (4, 1)), ("0", (4,)), ("mode.npy", (4, 1))])
+def test_an_input_becomes_a_constant(capsys: Capture, mode: str, shape: tuple[int, ...]) -> None:
+    Path("moded.onnx").write_bytes(models.moded())
+    np.save("mode.npy", np.array(1))
+    output(capsys, "moded.onnx", *T, "--value", f"mode={mode}")
+    x = np.ones((4, 8), np.float32)
+    found = kcompiler.load("moded.kpkg").run({"x": x})["y"]
+    np.testing.assert_array_equal(found, np.full(shape, 8))
+
+
 def test_run_without_an_input(capsys: Capture) -> None:
     output(capsys, "m.onnx", *T, "--no-verify")
     assert cli.main(["run", "m.kpkg"]) == 2

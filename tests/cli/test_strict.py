@@ -13,7 +13,7 @@ from kcompiler.compilation import Compilation, HostSegment
 from kcompiler.errors import UnsupportedError
 from kcompiler.strict import host_work, refuse_host_work
 from tests.runtime import dynamic_models
-from tests.runtime.models import divided, linear, model, node
+from tests.runtime.models import divided, linear, moded, model, node
 
 Capture = pytest.CaptureFixture[str]
 T = ("--target", "rebel", "--no-verify")
@@ -55,6 +55,19 @@ def test_operators_that_no_engine_has(capsys: Capture) -> None:
         kcompiler.compile(data, strict=True)
     assert cli.main(["sums.onnx", *T, "--strict"]) == 2
     assert "cumsum (CumSum): " in capsys.readouterr().err
+
+
+def test_inputs_that_decide_are_named(capsys: Capture) -> None:
+    Path("moded.onnx").write_bytes(moded())
+    assert cli.main(["moded.onnx", *T, "--strict"]) == 2
+    assert capsys.readouterr().err == (
+        "error: an operator runs on the host, and --strict allows none\n"
+        "  because: if (If): the branches of the If have different types\n"
+        "  try: make constant what the host waits for: --value mode=…; "
+        "or compile without --strict, or change the model\n"
+    )
+    assert cli.main(["moded.onnx", *T, "--strict", "--value", "mode=1"]) == 0
+    assert [name for name, _ in kcompiler.load("moded.kpkg").compilation.inputs] == ["x"]
 
 
 def test_every_bucket_counts() -> None:

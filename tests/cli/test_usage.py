@@ -64,6 +64,31 @@ def test_version(capsys: Capture) -> None:
 
 T = ["--target", "rebel"]
 ERRORS = {
+    "a value that is no number": (
+        ["m.onnx", *T, "--value", "x=fast"],
+        (
+            "error: --value x: 'fast' is no number\n"
+            "  try: give numbers, true or false, with commas between them, or a .npy file\n"
+        ),
+    ),
+    "a value of another shape": (
+        ["m.onnx", *T, "--value", "x=1,2"],
+        (
+            "error: shape [2] does not fit input 'x'\n"
+            "  at: m.onnx\n"
+            "  because: the model declares x[50, 96]\n"
+            "  try: give as many extents, the fixed ones as they are\n"
+        ),
+    ),
+    "a value for no input": (
+        ["m.onnx", *T, "--value", "z=1"],
+        (
+            "error: the model has no input 'z'\n"
+            "  at: m.onnx\n"
+            "  because: its inputs are x\n"
+            "  try: use one of these inputs\n"
+        ),
+    ),
     "no target": (
         ["m.onnx"],
         "error: Missing option '--target' / '-t'.\n  try: kcompile --help\n",

@@ -12,24 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.models import MODELS, Model, obtain
+from benchmarks.models import MODELS, VARIANTS, Model, obtain
 from kcompiler.frontend import Imported, load_model
 from kcompiler.graph.interpreter import run_graph
 from kcompiler.graph.node import Array
 from tests.frontend.oracle import hosts, on_host, on_onnxruntime
 
 # Beyond the benchmarks' twenty: other forms of the same networks, recurrences, 25 nested Ifs.
-MORE = (
-    Model("ddddocr-common", "fetched", dims={"image_width": 128}),
-    Model("silero-vad-16k-sequence", "fetched", dims={"sequence_length": 4}),
-    Model("silero-vad", "fetched", shapes={"input": (1, 576), "state": (2, 1, 128)}),
-    Model("unet-256-dynamo", "filled"),
-    Model("efficientnet-lite0-fp16", "trained"),
-    Model("efficientnet-lite0-qdq-int8", "trained"),
-    Model("efficientnet-lite0-qop", "trained"),
-    Model("mnistnet-qdq", "trained", dims={"batch": 2}),
-)
-VALUES = {"silero-vad": {"sr": 16000}}
+MORE = (*VARIANTS, Model("unet-256-dynamo", "filled"))
 QUANTIZED = {"efficientnet-lite0-qop", "mnistnet-qdq", "efficientnet-lite0-qdq-int8"}
 FAST = {"mnistnet-dynamo", "crepe-tiny-dynamo", "mnistnet-qdq", "efficientnet-lite0-qop"}
 
@@ -77,7 +67,7 @@ def plausible(imported: Imported) -> dict[str, Array]:
 @pytest.mark.parametrize("model", parameters(MODELS + MORE))
 def test_model(model: Model, folder: Path, shared: Path) -> None:
     path = path_of(model, folder)
-    values = VALUES.get(model.name, {})
+    values = model.values
     imported = load_model(path, model.dims, model.shapes, values=values)
     assert hosts(imported) == []
     feeds = plausible(imported)

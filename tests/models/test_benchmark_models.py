@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import imagenet, table
-from benchmarks.models import MODELS, ROOT, Model, obtain
+from benchmarks.models import MODELS, ROOT, VARIANTS, Model, obtain
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def file_of(model: Model) -> Path:
         pytest.skip(f"the model cannot be fetched: {error}")
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
+@pytest.mark.parametrize("model", [*MODELS, *VARIANTS], ids=lambda m: m.name)
 def test_a_model_verifies(model: Model) -> None:
     result = table.compiled(model, file_of(model), "rebel", explain=False)
     assert "failure" not in result, result["failure"]

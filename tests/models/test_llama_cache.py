@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 import kcompiler
 from benchmarks import llama_cache
 from benchmarks.models import CACHED, ROOT, obtain
 from kcompiler.package import read
-
-pytestmark = pytest.mark.slow
+from tests.models.small_llama import small_llama
 
 STEPS = 16
 
 
-@pytest.fixture(scope="module")
-def model() -> Path:
+@pytest.fixture(
+    scope="module", params=["small", pytest.param("llama1b-2l", marks=pytest.mark.slow)]
+)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model's file, or a skip with the reason."""
+    if request.param == "small":
+        path = tmp_path_factory.mktemp("small") / "small.onnx"
+        path.write_bytes(small_llama())
+        return path
     try:
         return obtain(CACHED, ROOT / "build" / "models")
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
@@ -35,10 +42,12 @@ def package(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_greedy_decoding_gives_the_tokens_of_onnxruntime(model: Path, package: Path) -> None:
-    steps = list(llama_cache.generate(model, package, prompt=20, steps=STEPS))
+@pytest.mark.parametrize("forced", [False, True], ids=["greedy", "random"])
+def test_decoding_gives_the_tokens_of_onnxruntime(model: Path, package: Path, forced: bool) -> None:
+    steps = list(llama_cache.generate(model, package, prompt=20, steps=STEPS, forced=forced))
     assert len(steps) == STEPS + 1
     assert [s.ours for s in steps] == [s.theirs for s in steps]
+    assert not forced or len({s.theirs for s in steps}) > 4
     assert min(s.sqnr_db for s in steps) > 50
     assert [dict(s.padding.bucket) for s in steps[:2]] == [
         {"s27": llama_cache.PROMPT, "s69": llama_cache.CACHE},
@@ -47,6 +56,22 @@ def test_greedy_decoding_gives_the_tokens_of_onnxruntime(model: Path, package: P
     assert [s.padding.used["s69"] for s in steps] == [0, *range(20, 20 + STEPS)]
 
 
+def test_a_lost_cache_is_seen(model: Path, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted fault: the session forgets the newest key of the first layer."""
+    run = kcompiler.Session.run
+
+    def forgetful(session: kcompiler.Session, names: list[str], feeds: dict[str, Any]) -> list[Any]:
+        logits, keys, *rest = run(session, names, feeds)
+        keys[:, :, -1] = 0
+        return [logits, keys, *rest]
+
+    monkeypatch.setattr(kcompiler.Session, "run", forgetful)
+    steps = llama_cache.generate(model, package, prompt=20, steps=3, forced=True)
+    assert min(s.sqnr_db for s in steps) < 40
+
+
+@pytest.mark.parametrize("model", ["llama1b-2l"], indirect=True)
+@pytest.mark.slow
 def test_weights_are_there_once(package: Path) -> None:
     opened = read(package, verify=False)
     segments = opened.manifest["segments"]
@@ -58,17 +83,15 @@ def test_weights_are_there_once(package: Path) -> None:
 
 def test_a_mask_hides_what_the_caller_padded(model: Path, package: Path) -> None:
     """A prompt padded on the left by its caller, as in a batch: those words do not count."""
-    import onnxruntime as ort
-
-    words = np.random.default_rng(1).integers(0, llama_cache.WORDS, (1, 12))
-    empty = np.zeros((1, llama_cache.HEADS, 0, llama_cache.DEPTH), np.float32)
+    session = ort.InferenceSession(str(model))
+    past = {i.name: i.shape for i in session.get_inputs() if "past" in i.name}
     feeds = {
-        "input_ids": words,
+        "input_ids": np.random.default_rng(1).integers(0, 61, (1, 12)),
         "position_ids": np.arange(12)[None],
         "attention_mask": np.array([[0] * 3 + [1] * 9]),
-        **{f"past_{kv}_{i}": empty for i in range(llama_cache.LAYERS) for kv in "kv"},
+        **{k: np.zeros((1, heads, 0, d), np.float32) for k, (_, heads, _, d) in past.items()},
     }
     (found,) = kcompiler.Session(package).run(["logits"], feeds)
-    (wanted,) = ort.InferenceSession(str(model)).run(["logits"], feeds)
+    (wanted,) = session.run(["logits"], feeds)
     error = np.linalg.norm(found[0, 3:] - wanted[0, 3:]) / np.linalg.norm(wanted[0, 3:])
     assert error < 3e-3

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 OPSET = 20
-Value = tuple[str, int, Sequence[int | str]]
+Value = tuple[str, int, Sequence[int | str] | None]
 
 
 def model(
@@ -88,4 +88,24 @@ def lookup() -> bytes:
         [("y", TensorProto.FLOAT, [1, 5, 16]), ("best", TensorProto.INT64, [1, 5])],
         table=values(7, 16),
         last=np.array([-1]),
+    )
+
+
+def moded() -> bytes:
+    """An If whose branches have different shapes: all of it waits for the mode."""
+    branches = {
+        key: helper.make_graph(
+            [node("ReduceSum", "x axes", "r", keepdims=keep)],
+            key,
+            [],
+            [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)],
+        )
+        for key, keep in (("then_branch", 1), ("else_branch", 0))
+    }
+    return model(
+        [node("Equal", "mode one", "is_one"), node("If", "is_one", "y", **branches)],
+        [("x", TensorProto.FLOAT, [4, 8]), ("mode", TensorProto.INT64, [])],
+        [("y", TensorProto.FLOAT, None)],
+        one=np.array(1),
+        axes=np.array([1]),
     )

@@ -226,7 +226,7 @@ def constant_inside() -> bytes:
         (external(), "refers to another file"),
         (constant_inside(), "refers to another file"),
         (b"\xff\xff", "is not an ONNX model"),
-        (b"", "onnx.reference cannot run the model"),
+        (b"", "neither onnxruntime nor onnx.reference can run the model"),
     ],
 )
 def test_host_parts_are_checked(

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from kcompiler.graph.node import Graph, Input
-from kcompiler.graph.operators import Add, Cast, Gather, Reshape
+from kcompiler.graph.node import Constant, Graph, Input
+from kcompiler.graph.operators import Add, Cast, Equal, Gather, Reshape
 from kcompiler.graph.types import BOOL, F32, I32, I64, TensorType, parse_dtype
 from kcompiler.verify import sample_inputs
 from kcompiler.verify.inputs import table_extent
@@ -74,3 +74,13 @@ def test_bytes_take_their_whole_range_and_other_integers_two_values() -> None:
 def test_what_is_given_stays() -> None:
     given = {"x": np.full((3,), 7, np.float32)}
     assert sample_inputs(graph(Input("x", TensorType(F32, (3,)))), given) == given
+
+
+def test_a_mode_is_one_that_the_model_knows() -> None:
+    """Compared with a constant, as a sampling rate is: another value may be no valid one."""
+    rate, rows = Input("rate", TensorType(I64, ())), Input("rows", TensorType(I64, (4,)))
+    known = Constant(np.array(16000))
+    outputs = (("wide", Equal(rate, known)), ("rows", Equal(rows, known)))
+    found = sample_inputs(Graph("g", (rate, rows), outputs))
+    assert found["rate"] == 16000
+    assert set(found["rows"].tolist()) <= {0, 1}
