@@ -61,6 +61,8 @@ class Op(_Grammar):
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         super().__init_subclass__()
+        if "evaluate" in cls.__dict__:  # infinities and NaN are results, not news
+            cls.evaluate = np.errstate(all="ignore")(cls.__dict__["evaluate"])  # type: ignore[method-assign]
         cls.field_names = tuple(f.name for f in dataclasses.fields(cls))
         cls.operand_fields = _operand_fields(cls)
         if abstract:

@@ -189,15 +189,16 @@ class Lowering(Emitter):
                 inner = (*index[: op.axis], form.plus(Affine((), -begin)), *index[op.axis + 1 :])
                 return self.expr(x, scope, inner)
             if low < end:
-                raise self.seam(op, form, end)
+                raise self.seam(op, form, end, scope)
             begin = end
         raise AssertionError("an index outside the concatenation")
 
-    def seam(self, op: Op, form: Affine, end: int) -> Cut:
+    def seam(self, op: Op, form: Affine, end: int, scope: Scope) -> Cut:
         """Where to cut so that `form` stays on one side of `end`."""
-        axis, c = max(form.terms, key=lambda term: abs(term[1]))
+        moving = [term for term in form.terms if scope.extents[term[0]] > 1]
+        axis, c = max(moving, key=lambda term: abs(term[1]))
         position, rest = divmod(end - form.offset, c)
-        if c < 0 or rest:
+        if c < 0 or rest or not 0 < position < scope.extents[axis]:
             raise Unsupported(op, f"its seam at {end} cuts no axis in two")
         return Cut(axis, position)
 

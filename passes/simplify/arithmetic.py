@@ -75,7 +75,11 @@ class SubtractConstant(Rule):
 
 
 class DivideByConstant(Rule):
-    """x / c is x * (1/c), for wide floats, and for narrow ones when 1/c is exact."""
+    """x / c is x * (1/c), for wide floats, and for narrow ones when 1/c is exact.
+
+    One number is divided as it is: there is nothing to gain, and a scale that ONNX defines as range
+    / 255 is not off by a rounding, which moves values that lie between two integers.
+    """
 
     pattern = node(Div, X, Const("c"))
 
@@ -83,6 +87,8 @@ class DivideByConstant(Rule):
         c = match.node(Constant, "c")
         if not is_float(c.dtype):
             return "integer division truncates"
+        if match.root.type.size == 1:
+            return "one number gains nothing"
         inverse = _reciprocal(c)
         if not np.isfinite(inverse.astype(F32)).all() or not inverse.all():
             return "the reciprocal is out of range"

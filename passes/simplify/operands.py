@@ -16,6 +16,7 @@ from kcompiler.graph.operators import (
     Reshape,
     Transpose,
 )
+from kcompiler.graph.operators.check import MOST_ITERATED
 from kcompiler.kernel.views import reshaped
 from kcompiler.pattern import Found, node, splat
 from kcompiler.rewrite import Match, Rule
@@ -90,6 +91,8 @@ def _moved(op: Op) -> tuple[Op, ...] | str:
         return "no operand is reshaped or transposed"
     if any(o.shape != op.shape for o in moved):
         return "the movement is of an operand that broadcasts"
+    if moved[0].operands[0].type.rank > MOST_ITERATED:
+        return f"numpy computes on at most {MOST_ITERATED} dimensions"
     if any(not _alike(o, moved[0]) for o in moved[1:]):
         return "operands are moved differently"
     if any(isinstance(o.operands[0], Constant) for o in moved):

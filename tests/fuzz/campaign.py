@@ -47,13 +47,20 @@ class Campaign:
         self.worker = Worker(SECONDS)
         self.started = time.monotonic()
 
-    def run(self, *, seconds: float = float("inf"), count: int = 1 << 62, first: int = 0) -> None:
-        """Try cases until the time is over or so many are done, of all kinds in turn."""
+    def run(
+        self,
+        *,
+        seconds: float = float("inf"),
+        cpu: float = float("inf"),
+        count: int = 1 << 62,
+        first: int = 0,
+    ) -> None:
+        """Try cases of all kinds in turn, until a time is over or all are done."""
         end = self.started + seconds
         try:
             for index in range(first, first + count):
                 for kind in self.kinds:
-                    if time.monotonic() > end:
+                    if time.monotonic() > end or self.worker.spent >= cpu:
                         return
                     self._one(kind, index)
         finally:
@@ -128,7 +135,7 @@ class Campaign:
         """What was done."""
         spent = time.monotonic() - self.started
         lines = [
-            f"seed {self.seed}: {self.worker.cpu:.0f} CPU seconds, {spent:.0f} seconds",
+            f"seed {self.seed}: {self.worker.spent:.0f} CPU seconds, {spent:.0f} seconds",
         ]
         lines += [f"{kind}: {self.tried[kind]} tried" for kind in self.kinds]
         lines += [

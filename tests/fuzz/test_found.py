@@ -127,6 +127,50 @@ def test_more_dimensions_than_numpy_broadcasts(operator: str) -> None:
     assert found["y"].shape == shape
 
 
+def test_a_reshape_to_more_dimensions_than_numpy_computes_on() -> None:
+    """A rule moved the arithmetic to where the tensor has 52 of them."""
+    case = one("DynamicQuantizeLinear", [np.ones((2, *(1,) * 51), np.float32)], results=3)
+    with contextlib.suppress(KcompilerError):
+        kcompiler.compile(case[0], precision="f32").run(case[1])
+
+
+def test_infinities_of_both_signs_in_a_pool_say_nothing() -> None:
+    x = f32([INF, -INF, 1.0, 2.0]).reshape(1, 1, 2, 2)
+    sound(one("AveragePool", [x], kernel_shape=[2, 2]))
+
+
+def test_half_an_integer_is_rounded_as_onnx_says() -> None:
+    """The range was multiplied by 1/255: 127.5 became 127.49999."""
+    sound(one("DynamicQuantizeLinear", [f32([[0.0], [-1.5], [1.5]])], results=3))
+
+
+def test_zero_has_a_norm_in_every_precision() -> None:
+    """A smallest norm that is none in float16 made it 0 / 0."""
+    sound(one("LpNormalization", [f32([[0.0, 0.0], [3.0, 4.0]])]))
+
+
+def test_a_seam_along_two_axes_of_which_one_stands_still() -> None:
+    """The concatenation of a reversed recurrence was cut at the end of the axis, for ever."""
+    nodes = [
+        node("Concat", ["a", "b"], ["c"], axis=0),
+        node("Reshape", ["c", "shape"], ["r"]),
+        node("Transpose", ["r"], ["t"], perm=[3, 2, 1, 0]),
+        node("Acos", ["t"], ["y"]),
+    ]
+    values = {"a": floats(1, 1, 3) / 9, "b": floats(1, 1, 3, seed=1) / 9}
+    sound((model(nodes, types_of(values), ["y"], {"shape": i64([2, 1, 1, 3])}), values))
+
+
+def test_a_seam_of_a_reversed_recurrence() -> None:
+    nodes = [
+        node("LSTM", ["x", "w", "r"], ["h"], hidden_size=3, direction="reverse"),
+        node("Transpose", ["h"], ["t"]),
+        node("Acos", ["t"], ["y"]),
+    ]
+    values = {"x": floats(2, 1, 2), "w": floats(1, 12, 2), "r": floats(1, 12, 3)}
+    sound((model(nodes, types_of(values), ["y"]), values))
+
+
 def test_a_result_that_no_computer_holds() -> None:
     """The memory ran out while the part for the host was written down."""
     shape = numpy_helper.from_array(i64([7, 4, 1 << 34, 3]), "n")

@@ -52,6 +52,11 @@ class Worker:
         self._stop()
         return Lost(step, f"no result after {self.seconds:g} s")
 
+    @property
+    def spent(self) -> float:
+        """CPU seconds of all its processes, up to the last result of each."""
+        return self.cpu + self.cpu_now
+
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
@@ -66,7 +71,7 @@ class Worker:
         self.cpu_now = 0.0
 
     def _stop(self) -> None:
-        self.cpu += self.cpu_now
+        self.cpu, self.cpu_now = self.spent, 0.0
         self._process.kill()
         self._process.join()
         self._pipe.close()

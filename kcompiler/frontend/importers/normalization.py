@@ -101,7 +101,8 @@ def lp_normalization(node: Node) -> Op:
 
     def compute(x: Op) -> Op:
         norm = root(build.reduce_sum(power(x, p), [axis]), p)
-        return ops.Div(x, ops.Max(norm, build.scalar(x, float(np.finfo(np.float32).tiny))))
+        nothing = ops.Equal(norm, build.scalar(x, 0))
+        return ops.Div(x, ops.Where(nothing, build.scalar(x, 1), norm))
 
     return wide(node[0], compute)
 

@@ -12,6 +12,9 @@ from kcompiler.graph.types import is_float, is_integer
 
 Shape = tuple[int, ...]
 
+MOST_ITERATED = 32
+"""Dimensions that numpy broadcasts and computes on; its arrays may have more."""
+
 
 def require(ok: bool, op: Op, rule: str) -> None:
     """Raise the `ValueError` of a broken rule."""

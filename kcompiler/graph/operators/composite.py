@@ -63,12 +63,11 @@ class LayerNorm(Op):
     def evaluate(self, x: Array, *rest: Array) -> Array:
         given = iter(map(_wide, rest))
         wide = _wide(x)
-        with np.errstate(all="ignore"):
-            centred = wide - _mean(wide, self.axes)
-            variance = _mean(np.square(centred), self.axes)
-            result = centred / np.sqrt(variance + wide.dtype.type(self.epsilon))
-            result = result if self.scale is None else result * next(given)
-            result = result if self.bias is None else result + next(given)
+        centred = wide - _mean(wide, self.axes)
+        variance = _mean(np.square(centred), self.axes)
+        result = centred / np.sqrt(variance + wide.dtype.type(self.epsilon))
+        result = result if self.scale is None else result * next(given)
+        result = result if self.bias is None else result + next(given)
         return convert(np.asarray(result), self.dtype)
 
 
@@ -89,10 +88,9 @@ class RmsNorm(Op):
 
     def evaluate(self, x: Array, *rest: Array) -> Array:
         wide = _wide(x)
-        with np.errstate(all="ignore"):
-            mean = _mean(np.square(wide), self.axes)
-            result = wide / np.sqrt(mean + wide.dtype.type(self.epsilon))
-            result = result if self.scale is None else result * _wide(rest[0])
+        mean = _mean(np.square(wide), self.axes)
+        result = wide / np.sqrt(mean + wide.dtype.type(self.epsilon))
+        result = result if self.scale is None else result * _wide(rest[0])
         return convert(np.asarray(result), self.dtype)
 
 
@@ -130,8 +128,7 @@ class Attention(Op):
     def evaluate(self, q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
         scaled = _wide(q) * compute_dtype(q.dtype).type(self.scale)
         logits = np.matmul(scaled, np.swapaxes(_wide(k), -1, -2))
-        with np.errstate(all="ignore"):
-            shifted = logits if mask is None else logits + _wide(mask)
+        shifted = logits if mask is None else logits + _wide(mask)
         result = np.matmul(softmax(shifted, -1), _wide(v))
         return convert(np.asarray(result), self.dtype)
 

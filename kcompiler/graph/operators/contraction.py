@@ -71,7 +71,6 @@ class Contract(Op):
         dtype = _result_dtype(self, self.x, self.y, self.dtype)
         return TensorType(dtype, tuple(known[letter] for letter in result))
 
-    @np.errstate(all="ignore")
     def evaluate(self, x: Array, y: Array) -> Array:
         x, xs = _sum_alone(x, self.letters[0], self.letters[1] + self.letters[2])
         y, ys = _sum_alone(y, self.letters[1], self.letters[0] + self.letters[2])
@@ -142,7 +141,6 @@ class Conv(Op):
     def macs(self) -> int:
         return self.type.size * math.prod(self.w.shape[1:])
 
-    @np.errstate(all="ignore")
     def evaluate(self, x: Array, w: Array) -> Array:
         acc = accumulator(x.dtype, w.dtype)
         if is_float(acc):

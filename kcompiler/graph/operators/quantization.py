@@ -40,10 +40,9 @@ class Quantize(Op):
         return Cast(Min(Max(whole, low), high), self.dtype)
 
     def evaluate(self, x: Array, scale: Array, zero: Array) -> Array:
-        with np.errstate(all="ignore"):
-            ratio = np.asarray(x.astype(scale.dtype, copy=False) / scale)
-            whole = np.rint(ratio, out=ratio)
-            whole += zero.astype(scale.dtype)
+        ratio = np.asarray(x.astype(scale.dtype, copy=False) / scale)
+        whole = np.rint(ratio, out=ratio)
+        whole += zero.astype(scale.dtype)
         low, high = (convert(np.array(f(self.dtype)), scale.dtype) for f in (lowest, highest))
         return convert(np.clip(whole, low, high, out=whole), self.dtype)
 
@@ -73,10 +72,9 @@ class Dequantize(Op):
         return Mul(number, self.scale)
 
     def evaluate(self, x: Array, scale: Array, zero: Array) -> Array:
-        with np.errstate(all="ignore"):
-            number = np.array(x, scale.dtype)
-            number -= zero.astype(scale.dtype)
-            number *= scale
+        number = np.array(x, scale.dtype)
+        number -= zero.astype(scale.dtype)
+        number *= scale
         return number
 
 

@@ -83,8 +83,7 @@ class Reduce(Op):
 
     def evaluate(self, x: Array) -> Array:
         wide = convert(x, working_dtype(x.dtype))
-        with np.errstate(all="ignore"):
-            return convert(np.asarray(self._reduced(wide)), self.dtype)
+        return convert(np.asarray(self._reduced(wide)), self.dtype)
 
     def _reduced(self, x: Array) -> Array:
         axes = self.axes
