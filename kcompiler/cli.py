@@ -27,12 +27,14 @@ class Commands(click.Group):
     """A group whose commands are files, imported when they are used; `compile` needs no name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(m.name for m in iter_modules(commands.__path__) if not m.name.startswith("_"))
+        found = (m.name for m in iter_modules(commands.__path__) if not m.name.startswith("_"))
+        return sorted(name.replace("_", "-") for name in found)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = import_module(f"{commands.__name__}.{cmd_name}").command
+        module = import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

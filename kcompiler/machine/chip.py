@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kcompiler.machine.facts import Fact
+from kcompiler.machine.validate import check_chip
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Memory:
 class MacRate:
     """Multiply-accumulates: the array's rate relative to its geometry, for one operand type.
 
-    A rate of 2 means that the array does two of these per cell and cycle (packing).
+    A rate of 2 means that the array does two of these per cell and cycle (packing). Types without a
+    rate are not multiplied by the array: contractions of them are work for the vector engine.
     """
 
     name: str
@@ -104,7 +106,8 @@ class Chip:
 
     `scratchpad` names the per-core memory that engines compute in; `shared` the on-chip memory that
     holds activations between kernels (None when there is none); `dram` the memory of weights,
-    inputs and outputs. Cores are numbered die by die; no `dies` means one.
+    inputs and outputs. Cores are numbered die by die; no `dies` means one. A description that makes
+    no sense is a UsageError with all that is wrong.
     """
 
     name: str
@@ -122,6 +125,9 @@ class Chip:
     calibrated: str = "not calibrated"  # or the published measurement that pins the estimates
     dies: Fact[int] | None = None
     host: HostLink | None = None  # None: what crosses to the host takes no time
+
+    def __post_init__(self) -> None:
+        check_chip(self)
 
     def memory(self, name: str) -> Memory:
         """The memory with a name."""

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from kcompiler.graph.types import dtype_name
+from kcompiler.graph.types import dtype_name, is_float
 from kcompiler.kernel.expr import Apply, Expr, walk
 from kcompiler.machine.chip import Chip, MatrixEngine, VectorEngine
 
@@ -58,6 +58,15 @@ def mac_rate(engine: MatrixEngine, dtype: np.dtype[Any] | str) -> float:
     """Multiply-accumulates per cell and cycle for a type; 1 where the chip does not say."""
     name = dtype if isinstance(dtype, str) else dtype_name(dtype)
     return next((r.rate.value for r in engine.rates if r.name == name), 1.0)
+
+
+def multiplies(engine: MatrixEngine, *types: np.dtype[Any]) -> bool:
+    """Whether the array has a rate for each of these types, which are all floats or all integers.
+
+    What it does not multiply is work for the vector engine.
+    """
+    rated = {rate.name for rate in engine.rates}
+    return len(set(map(is_float, types))) == 1 and rated.issuperset(map(dtype_name, types))
 
 
 def systolic_cycles(

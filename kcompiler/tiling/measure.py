@@ -95,7 +95,7 @@ def nest_cycles(
     `dtypes` are the element types of its reads. `swap`: see `cost.contraction_cycles`.
     """
     vector = np.asarray(_vector_cycles(nest, extents, dtypes, chip))
-    if not nest.is_contraction:
+    if not nest.is_contraction or not cost.multiplies(chip.matrix, *dtypes):
         return np.zeros_like(vector), vector
     batch, m, n, k = (prod((extents[a] for a in axes), start=1) for axes in contraction_axes(nest))
     engine = chip.matrix

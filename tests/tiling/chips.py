@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kcompiler.machine.chip import Chip, DmaEngine, MatrixEngine, Memory, VectorEngine
+from kcompiler.machine.chip import Chip, DmaEngine, MacRate, MatrixEngine, Memory, VectorEngine
 from kcompiler.machine.facts import Fact
 
 
@@ -12,6 +12,9 @@ def _int(value: int) -> Fact[int]:
 
 def _float(value: float) -> Fact[float]:
     return Fact(value, "A", "a test's choice")
+
+
+RATES = tuple(MacRate(name, _float(1.0)) for name in ("f16", "bf16", "f32", "i8", "u8"))
 
 
 def chip(
@@ -40,7 +43,7 @@ def chip(
         clock=_float(1e9),
         cores=_int(cores),
         matrix=MatrixEngine(
-            "matrix", _int(array[0]), _int(array[1]), (), overlap_fill, _int(startup)
+            "matrix", _int(array[0]), _int(array[1]), RATES, overlap_fill, _int(startup)
         ),
         vector=VectorEngine("vector", _int(lanes), _int(4), _int(startup)),
         dma=DmaEngine("dma", _float(port), _int(burst), _int(startup)),

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from kcompiler.graph.types import dtype_name, is_float
+from kcompiler.graph.types import dtype_name
 from kcompiler.kernel.expr import Acc, Apply, Const, Expr, Load
 from kcompiler.kernel.nest import Access, Affine, Nest, Operand, row_major
 from kcompiler.kernel.statements import Alloc, Box, Compute, Copy, For, Kernel, Statement
 from kcompiler.machine.chip import Chip
+from kcompiler.machine.cost import multiplies
 from kcompiler.machine.generic.base import memory_word
 from kcompiler.machine.generic.instructions import Instructions, choices
 from kcompiler.machine.generic.transfers import Dim
@@ -150,11 +151,13 @@ class Lowering:
         return sum(each.cycles(self.chip) for each in work)
 
     def array_takes(self, nest: Nest) -> bool:
-        """Whether the array multiplies these types: both floats or both integers, with a rate."""
+        """Whether the array multiplies these types, and its instruction can say so."""
+        contract = self.instructions.contract
+        if contract is None:
+            return False
         types = [self.buffers[read.operand].dtype for read in nest.reads]
-        rated = {rate.name for rate in self.chip.matrix.rates}
-        known = rated.intersection(choices(self.instructions.contract, "type_a"))
-        return len(set(map(is_float, types))) == 1 and known.issuperset(map(dtype_name, types))
+        sayable = choices(contract, "type_a")
+        return multiplies(self.chip.matrix, *types) and set(map(dtype_name, types)) <= set(sayable)
 
     def place(self, access: Access, nest: Nest) -> tuple[int, dict[str, int]]:
         """(byte address, byte stride of each axis) of an access to a buffer."""
@@ -178,14 +181,15 @@ class Lowering:
         """A contraction on the array."""
         (a, sa), (b, sb) = (self.place(read, nest) for read in nest.reads)
         acc, so = self.place(nest.write, nest)
-        loop = self.instructions.loop
+        loop, contract = self.instructions.loop, self.instructions.contract
+        assert contract is not None  # noqa: S101 - `array_takes` said so
         loops = tuple(
             loop(extent=x.extent, a=sa[x.name], b=sb[x.name], acc=so[x.name])
             for x in nest.axes
             if x.extent > 1
         )
         types = [dtype_name(self.buffers[r.operand].dtype) for r in nest.reads]
-        contract = self.instructions.contract(
+        work = contract(
             cores=self.cores,
             a=a,
             b=b,
@@ -195,7 +199,7 @@ class Lowering:
             loops=loops,
             accumulate=int(accumulate),
         )
-        return (contract,)
+        return (work,)
 
     def vector(self, nest: Nest, accumulate: bool) -> Sequence[Isa]:
         """Any nest on the vector unit."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kcompiler.errors import UsageError
 from kcompiler.kernel.statements import Kernel
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.generic.constraints import CONSTRAINTS
-from kcompiler.machine.generic.instructions import Instructions
+from kcompiler.machine.generic.instructions import Instructions, too_narrow
 from kcompiler.machine.generic.isa import INSTRUCTIONS, Generic
 from kcompiler.machine.generic.lowering import Lowering
 from kcompiler.machine.instruction import Isa
@@ -18,10 +19,19 @@ from kcompiler.machine.target import Target
 
 @dataclass(frozen=True)
 class GenericTarget(Target):
-    """A target whose kernels the generic lowering, or a subclass of it, turns into instructions."""
+    """A target whose kernels the generic lowering, or a subclass of it, turns into instructions.
+
+    Instructions that do not reach all of the chip are a UsageError.
+    """
 
     instructions: Instructions = INSTRUCTIONS
     lowering: type[Lowering] = Lowering
+
+    def __post_init__(self) -> None:
+        found = list(too_narrow(self.instructions, self.chip))
+        if found:
+            what = f"the instructions of {self.name} are too narrow for its chip"
+            raise UsageError(what, why="\n".join(found), fix="declare these fields with more bits")
 
     def lower(
         self,
