@@ -114,7 +114,9 @@ class CompiledModel:
         if graph is None:
             fix = "ask for its layers when you compile the model"
             raise UsageError("a package holds no graph to compare its kernels with", fix=fix)
-        return layer_errors(self.compilation, self.target, reference_kernels(graph), inputs)
+        return layer_errors(
+            self.compilation, self.target, reference_kernels(graph, self.target), inputs
+        )
 
     def parts(self, segment: NpuSegment) -> tuple[Part, ...]:
         """The tiled kernels of a segment, in the order of its program; none for a loaded one."""

@@ -20,6 +20,7 @@ from kcompiler.graph.node import Array, Graph
 from kcompiler.graph.types import is_float
 from kcompiler.machine.crossing import not_worth_crossing
 from kcompiler.machine.target import Target
+from kcompiler.passes.expand import Expand, Refusal, accept
 from kcompiler.passes.fuse import Fuse
 from kcompiler.passes.integer import Integer
 from kcompiler.passes.partition import Partition, Segment
@@ -45,12 +46,13 @@ class Options:
     hook: Hook | None = None
 
 
-def graph_pipeline(precision: str) -> tuple[Pass, ...]:
-    """The passes from an imported graph to a graph of kernels."""
+def graph_pipeline(precision: str, refusal: Refusal = accept) -> tuple[Pass, ...]:
+    """The passes from an imported graph to a graph of kernels, for a target with a refusal."""
     return (
         Simplify(),
         Recognize(),
         Integer(),
+        Expand(refusal=refusal),
         Fuse(),
         Precision(float=precision),
     )
@@ -88,7 +90,7 @@ def compile_imported(
 ) -> Compilation:
     """Compile the graph of a model, which may have been changed after the import."""
     precision = chosen_precision(target, options.precision)
-    kernels = run(graph_pipeline(precision), imported.graph, options.hook)
+    kernels = run(graph_pipeline(precision, target.refusal), imported.graph, options.hook)
     tools = tools_for(target)
     segments: list[NpuSegment | HostSegment] = [
         _segment(s, target, tools) for s in partition_for(target).run(kernels)
@@ -110,9 +112,9 @@ def compile_imported(
     )
 
 
-def reference_kernels(graph: Graph) -> Graph:
+def reference_kernels(graph: Graph, target: Target) -> Graph:
     """The kernels of an imported graph in float32: what those of another precision stand beside."""
-    kernels: Graph = run(graph_pipeline("f32"), graph)
+    kernels: Graph = run(graph_pipeline("f32", target.refusal), graph)
     return kernels
 
 
