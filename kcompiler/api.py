@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kcompiler.buckets.spec import Wish
     from kcompiler.build import Part
     from kcompiler.graph.node import Array
+    from kcompiler.machine.instruction import Isa
     from kcompiler.machine.simulator.time import Timing
     from kcompiler.machine.target import Target
     from kcompiler.package import PackageInfo
@@ -138,10 +139,18 @@ class CompiledModel:
         """The predicted time of every segment; None for those of the host."""
         from kcompiler.machine.simulator.time import simulate_time
 
+        codes = iter(self.code)
         return tuple(
-            None if isinstance(s, HostSegment) else simulate_time(s.program, self.target)
+            None
+            if isinstance(s, HostSegment)
+            else simulate_time(s.program, self.target, next(codes))
             for s in self.compilation.segments
         )
+
+    @cached_property
+    def code(self) -> tuple[Sequence[Isa], ...]:
+        """The instructions of each of `programs`, decoded from its bytes."""
+        return tuple(self.target.isa.decode_program(s.program.code) for s in self.programs)
 
     @property
     def programs(self) -> tuple[NpuSegment, ...]:

@@ -306,14 +306,15 @@ class Lowering(Emitter):
         op = self.outer(op)
         if id(op) in self.weights:
             return self.weights[id(op)]
-        if isinstance(op, Elementwise):
+        total = 0
+        if id(op) not in self.inside:
+            pass  # it lies in memory
+        elif isinstance(op, Elementwise):
             total = cost(op) + sum(self.weight(x) for x in op.operands)
-        elif id(op) in self.inside and (is_movement(op) or isinstance(op, Concat)):
+        elif is_movement(op) or isinstance(op, Concat):
             total = max(self.weight(x) for x in op.operands)
-        elif id(op) in self.inside and isinstance(op, COMPOSITES):
+        elif isinstance(op, COMPOSITES):
             total = SPECIAL
-        else:
-            total = 0
         self.weights[id(op)] = total
         self.kept.append(op)
         return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from kcompiler.api import CompileCost, CompiledModel
     from kcompiler.buckets.bucket import Bucket
     from kcompiler.graph.types import OpenType, TensorType
-    from kcompiler.machine.chip import Memory
+    from kcompiler.machine.chip import Chip, Memory
+    from kcompiler.machine.instruction import Isa
     from kcompiler.machine.program import Program
-    from kcompiler.machine.target import Target
     from kcompiler.package import PackageInfo
     from kcompiler.verify import Verification
 
@@ -179,16 +179,17 @@ def _peak(model: CompiledModel, memory: Memory) -> int:
     """
     if not memory.per_core:
         return max((s.program.used.get(memory.name, 0) for s in model.programs), default=0)
-    return max((_extent(s.program, model.target, memory) for s in model.programs), default=0)
+    programs = zip(model.programs, model.code, strict=True)
+    extents = (_extent(s.program, code, model.target.chip, memory) for s, code in programs)
+    return max(extents, default=0)
 
 
-def _extent(program: Program, target: Target, memory: Memory) -> int:
+def _extent(program: Program, code: Sequence[Isa], chip: Chip, memory: Memory) -> int:
     """What is read in a per-core memory was written there before: writes alone tell."""
-    code: list[Any] = list(target.isa.decode_program(program.code))
     most = 0
     for kernel in program.kernels:
         block = code[kernel.first : kernel.first + kernel.count]
-        touches = [t for i in block if not is_wait(i) for t in i.writes(target.chip)]
+        touches = [t for i in block if not is_wait(i) for t in i.writes(chip)]
         own = [t for t in touches if t.memory == memory.name and not t.empty]
         if own:
             most = max(most, max(t.stop for t in own) - min(t.start for t in own))
