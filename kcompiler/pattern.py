@@ -64,6 +64,9 @@ class Failure:
         return " ".join(map(str, self.parts))
 
 
+Matches: TypeAlias = Iterator[Bindings]
+
+
 def same(one: Op, other: Op) -> bool:
     """Whether two nodes are one, or equal small constants."""
     if one is other:
@@ -77,9 +80,7 @@ class Pattern(ABC):
     """A description of a node and of what it reads."""
 
     @abstractmethod
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         """Every way in which the pattern fits at `op`, continuing from `found`."""
 
     def narrowed(self, kind: Kind, operands: Kinds | None = None) -> Pattern | None:
@@ -101,9 +102,7 @@ class Any(Pattern):
     name: str | None = None
     where: Predicate | None = None
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         bound = found.bind(self.name, op)
         if bound is None:
             failure.note(depth, self, "stands for two different tensors")
@@ -123,9 +122,7 @@ class Const(Pattern):
     name: str | None = None
     where: Callable[[Array], bool] | None = None
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         bound = found.bind(self.name, op)
         if not isinstance(op, Constant):
             failure.note(depth, op, "is no constant")
@@ -150,9 +147,7 @@ class Number(Pattern):
     name: str | None = None
     where: Callable[[float], bool] | None = None
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         number = splat(op)
         if number is None:
             failure.note(depth, op, "is not one number")
@@ -185,9 +180,7 @@ class Node(Pattern):
     name: str | None = None
     where: Predicate | None = None
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         if not isinstance(op, self.kinds):
             failure.note(depth, op, "is not", self)
             return
@@ -230,9 +223,7 @@ class OneOf(Pattern):
 
     choices: tuple[Pattern, ...]
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         for choice in self.choices:
             yield from choice.match(op, found, failure, depth)
 
@@ -255,9 +246,7 @@ class Chain(Pattern):
     leaves: tuple[Pattern, ...]
     name: str | None = None
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         if not isinstance(op, self.kind):
             failure.note(depth, op, "is not", self)
             return
@@ -295,9 +284,7 @@ class Found(Pattern):
     kinds: tuple[type[Op], ...]
     find: Callable[[Op], tuple[Op, ...] | str]
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         if not isinstance(op, self.kinds):
             failure.note(depth, op, "is not", self)
             return
@@ -325,9 +312,7 @@ class Reading(Pattern):
     root: Pattern
     every: bool = False
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         if self._reads([type(o) for o in op.operands]):
             yield from self.root.match(op, found, failure, depth)
         else:
