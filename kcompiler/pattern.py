@@ -361,12 +361,8 @@ def reading(
 
 
 def _match_all(
-    patterns: tuple[Pattern, ...],
-    ops: tuple[Op, ...],
-    found: Bindings,
-    failure: Failure,
-    depth: int,
-) -> Iterator[Bindings]:
+    patterns: Sequence[Pattern], ops: Sequence[Op], found: Bindings, failure: Failure, depth: int
+) -> Matches:
     if not patterns:
         yield found
         return
