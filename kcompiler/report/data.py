@@ -68,6 +68,7 @@ class Report:
     link_seconds: float = 0.0  # of all of them, modelled; not in `seconds`
     link_between: float = 0.0  # of those between parts of the model
     buckets: tuple[BucketTime, ...] = ()  # the rest of the report is that of the largest
+    quantization: Mapping[str, Any] | None = None  # what was decided, and how exact it is
 
     @property
     def mac_share(self) -> float:
@@ -95,6 +96,7 @@ class Report:
             "memory": {name: {"peak": p, "size": s} for name, (p, s) in self.memory.items()},
             "link": _link(self),
             **({"buckets": [b.json() for b in self.buckets]} if self.buckets else {}),
+            **({"quantization": dict(self.quantization)} if self.quantization else {}),
             "facts": {"unknown": self.unknown_facts, "total": self.total_facts},
             "verify": _verify(self.verification),
             "compile": _compile(self.cost),
@@ -137,6 +139,7 @@ def make_report(model: CompiledModel) -> Report:
         link_seconds=link_seconds([c.nbytes for c in crossed], chip.host),
         link_between=link_seconds(between, chip.host),
         buckets=tuple(_bucket(b, made) for b, made in model.buckets),
+        quantization=compilation.facts.get("quantization"),
     )
 
 
