@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import TypeAlias
 
 from kcompiler.machine.conflicts import History
@@ -14,6 +13,10 @@ from kcompiler.machine.touch import Touch
 from kcompiler.pipeline import Pass
 
 Blocks: TypeAlias = Sequence[Sequence[Isa]]
+
+# The histories that an access may conflict with: (written, by one core at most).
+_AFTER_READ = ((True, True), (True, False))
+_AFTER_WRITE = (*_AFTER_READ, (False, True), (False, False))
 
 
 class Synchronize(Pass):
@@ -106,7 +109,7 @@ class _State:
         known = self.engines[me].everywhere if shared else self.engines[me].here
         for index, engine in enumerate(self.engines):
             newest = known[index]
-            for kind, alone in product((True, False) if written else (True,), (True, False)):
+            for kind, alone in _AFTER_WRITE if written else _AFTER_READ:
                 if index == me and (not shared or (alone and cores <= 1)):
                     continue  # the queue is in order on each core
                 history = engine.histories.get((touch.memory, kind, alone))

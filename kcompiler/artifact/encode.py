@@ -13,6 +13,7 @@ from kcompiler.artifact.bucketed import packed_buckets
 from kcompiler.artifact.identity import chip_digest, chip_facts, instruction_set_digest
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment, Segment
 from kcompiler.graph.types import OpenType, TensorType, dtype_name
+from kcompiler.package import Hashed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,7 +118,7 @@ class _Writer:
         if id(value) not in self._digests:
             dense = np.ascontiguousarray(value)
             digest = hashlib.sha256(dense.reshape(-1).view("u1").data).hexdigest()
-            self.sections[constant_section(digest)] = dense
+            self.sections[constant_section(digest)] = Hashed(dense, digest)
             self._digests[id(value)] = (value, digest)
         return self._digests[id(value)][1]
 

@@ -23,6 +23,6 @@ write the hashes, so whoever uses a section must still check what is in it.
 
 from kcompiler.package.fields import require
 from kcompiler.package.reader import Package, from_bytes, read
-from kcompiler.package.writer import PackageInfo, to_bytes, write
+from kcompiler.package.writer import Hashed, PackageInfo, to_bytes, write
 
-__all__ = ["Package", "PackageInfo", "from_bytes", "read", "require", "to_bytes", "write"]
+__all__ = ["Hashed", "Package", "PackageInfo", "from_bytes", "read", "require", "to_bytes", "write"]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     Data: TypeAlias = Buffer | npt.NDArray[Any]
+    Sections: TypeAlias = "Mapping[str, Data | Hashed]"
 
 WHAT = "cannot write the package"
 
@@ -41,8 +42,16 @@ class PackageInfo:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Hashed:
+    """Data of a section whose SHA-256 is known: it is not computed again."""
+
+    data: Data
+    sha256: str
+
+
 def write(
-    path: str | os.PathLike[str], manifest: dict[str, Any], sections: Mapping[str, Data]
+    path: str | os.PathLike[str], manifest: dict[str, Any], sections: Sections
 ) -> PackageInfo:
     """Write a package, all of it or nothing: a reader never sees half a file.
 
@@ -57,7 +66,7 @@ def write(
         return _replace(target, _chunks(manifest, sections))
 
 
-def to_bytes(manifest: dict[str, Any], sections: Mapping[str, Data]) -> bytes:
+def to_bytes(manifest: dict[str, Any], sections: Sections) -> bytes:
     """Return the bytes that `write` would put into the file."""
     with reported(WHAT, "<bytes>"):
         return b"".join(_chunks(manifest, sections))
@@ -79,7 +88,7 @@ def _replace(target: Path, chunks: list[bytes | memoryview]) -> PackageInfo:
     return PackageInfo(target, size, digest.hexdigest())
 
 
-def _chunks(manifest: object, sections: Mapping[str, Data]) -> list[bytes | memoryview]:
+def _chunks(manifest: object, sections: Sections) -> list[bytes | memoryview]:
     """The file in pieces, those of the sections being the caller's own memory."""
     check_count(len(sections), "join small sections into larger ones")
     for name in sections:
@@ -88,8 +97,10 @@ def _chunks(manifest: object, sections: Mapping[str, Data]) -> list[bytes | memo
     chunks: list[bytes | memoryview] = []
     end = 0
     for name in sorted(sections):
-        view, start = _view(name, sections[name]), aligned(end)
-        digest = hashlib.sha256(view).hexdigest()
+        section, start = sections[name], aligned(end)
+        view = _view(name, section.data if isinstance(section, Hashed) else section)
+        known = section.sha256 if isinstance(section, Hashed) else ""
+        digest = known or hashlib.sha256(view).hexdigest()
         table.append({"name": name, "offset": start, "length": len(view), "sha256": digest})
         chunks += [bytes(start - end), view]
         end = start + len(view)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kcompiler.graph.build import cast, constant
-from kcompiler.graph.node import Constant, Graph, Input, Op
+from kcompiler.graph.node import Array, Constant, Graph, Input, Op
 from kcompiler.graph.operators import (
     ArgReduce,
     Attention,
@@ -49,14 +49,17 @@ def narrowed(value: Constant, dtype: DType) -> Constant:
     """A constant as another float type; what is finite stays so: -3e38 is -65504 in float16."""
     if value.dtype == dtype:
         return value
-    narrow = convert(value.value, dtype)
-    wide = narrow.astype(F32) if narrow.dtype.kind == "V" else narrow
-    if np.isinf(wide).any():
-        limit = largest(dtype)
+    limit, narrow = largest(dtype), convert(value.value, dtype)
+    if not _within(value.value, limit):
         clipped = np.clip(value.value, -limit, limit)
         clipped = np.where(np.isfinite(value.value), clipped, value.value)
         narrow = convert(clipped, dtype)
     return Constant(narrow).with_origin(value.origin)
+
+
+def _within(value: Array, limit: float) -> bool:
+    """Whether no element is beyond a limit; False if one is NaN."""
+    return not value.size or bool(-limit <= value.min() and value.max() <= limit)
 
 
 class Retyper:

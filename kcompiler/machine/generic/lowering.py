@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
+from functools import cached_property, lru_cache
+from math import copysign, prod
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,12 @@ class Lowering:
     buffers: dict[str, Alloc] = field(default_factory=dict)
     turn: dict[str, int] = field(default_factory=dict)  # buffer -> how often it was allocated
 
-    @property
+    @cached_property
     def grid(self) -> tuple[tuple[str, int], ...]:
         """The core loops: (variable, extent)."""
         return self.kernel.core_grid
 
-    @property
+    @cached_property
     def cores(self) -> int:
         """Cores that take part."""
         return prod(n for _, n in self.grid)
@@ -164,17 +165,12 @@ class Lowering:
         if access.fill is not None:
             raise ValueError(f"{self.kernel.name}: engines do not pad, {access.operand} has a fill")
         buffer = self.buffers[access.operand]
-        size = buffer.dtype.itemsize
-        steps = [s * size for s in row_major(buffer.shape)]
-        at = self.address(access.operand) + sum(
-            f.offset * s for f, s in zip(access.index, steps, strict=True)
-        )
-        strides = {
-            axis.name: sum(
-                f.coefficient(axis.name) * s for f, s in zip(access.index, steps, strict=True)
-            )
-            for axis in nest.axes
-        }
+        at = self.address(access.operand)
+        strides = dict.fromkeys((axis.name for axis in nest.axes), 0)
+        for form, step in zip(access.index, row_major(buffer.shape), strict=True):
+            at += form.offset * step * buffer.dtype.itemsize
+            for name, c in form.terms:
+                strides[name] += c * step * buffer.dtype.itemsize
         return at, strides
 
     def contraction(self, nest: Nest, accumulate: bool) -> Sequence[Isa]:
@@ -287,9 +283,12 @@ def _merged(outer: Dim, inner: Dim) -> Dim:
 
 def fill_bits(value: float, dtype: np.dtype[Any]) -> int:
     """The bits of an element that holds `value`, converted as a cast converts."""
+    if value == 0 and copysign(1, value) > 0:
+        return 0
     return int(convert(np.array(value), dtype).view(UNSIGNED[dtype.itemsize]))
 
 
+@lru_cache(maxsize=4096)
 def micro(expr: Expr) -> tuple[Micro, ...]:
     """An expression as a micro-program; equal parts are computed once."""
     steps: list[Micro] = []

@@ -33,9 +33,11 @@ def dense(memory: str, address: int, size: int) -> Touch:
 
 def strided(memory: str, address: int, itemsize: int, axes: Sequence[tuple[int, int]]) -> Touch:
     """Strided elements of a per-core memory, as the run that spans them."""
-    low = address + sum(min(0, (n - 1) * s) for n, s in axes)
-    high = address + sum(max(0, (n - 1) * s) for n, s in axes) + itemsize
-    return Touch(memory, True, low, high - low)
+    low = high = address
+    for extent, stride in axes:
+        reach = (extent - 1) * stride
+        low, high = (low + reach, high) if reach < 0 else (low, high + reach)
+    return Touch(memory, True, low, high + itemsize - low)
 
 
 def outside(transfer: Transfer, memory: str, gathered: int | None = None) -> tuple[Touch, ...]:
