@@ -240,8 +240,6 @@ class Lowering(Emitter):
             return self.access(op, value, scope, index, fill)
         if value is None and ((is_movement(op) and fill is None) or isinstance(op, Transpose)):
             return self.read(op.operands[0], scope, self.through(op, scope, index), fill)
-        if value is None and is_conversion(op) and fill in {None, 0}:
-            return self.read(op.operands[0], scope, index, fill)
         if value is None and isinstance(op, Pad) and fill in {None, op.value}:
             return self.read(op.x, scope, shifted(index, op.low), op.value)
         return self.access(op, self.store(op, op.dtype), scope, index, fill)
@@ -308,15 +306,14 @@ class Lowering(Emitter):
         op = self.outer(op)
         if id(op) in self.weights:
             return self.weights[id(op)]
-        total = 0
-        if id(op) not in self.inside:
-            pass  # it lies in memory
-        elif isinstance(op, Elementwise):
+        if isinstance(op, Elementwise):
             total = cost(op) + sum(self.weight(x) for x in op.operands)
-        elif is_movement(op) or isinstance(op, Concat):
+        elif id(op) in self.inside and (is_movement(op) or isinstance(op, Concat)):
             total = max(self.weight(x) for x in op.operands)
-        elif isinstance(op, COMPOSITES):
+        elif id(op) in self.inside and isinstance(op, COMPOSITES):
             total = SPECIAL
+        else:
+            total = 0
         self.weights[id(op)] = total
         self.kept.append(op)
         return total
@@ -324,16 +321,9 @@ class Lowering(Emitter):
 
 def cost(op: Elementwise) -> int:
     """What one application counts: nothing where a read converts anyway."""
-    if is_conversion(op):
+    if isinstance(op, Cast) and working_dtype(op.dtype) == op.dtype == working_dtype(op.x.dtype):
         return 0
     return 1 if op.function in SIMPLE else SPECIAL
-
-
-def is_conversion(op: Op) -> bool:
-    """Whether an operator does what a read does anyway: to the compute type of what it reads."""
-    if not isinstance(op, Cast):
-        return False
-    return working_dtype(op.dtype) == op.dtype == working_dtype(op.x.dtype)
 
 
 def outside(index: Index, shape: tuple[int, ...], scope: Scope) -> bool:

@@ -50,10 +50,7 @@ class Affine:
 
     def coefficient(self, name: str) -> int:
         """The factor of an axis, 0 when it does not occur."""
-        for axis, c in self.terms:
-            if axis == name:
-                return c
-        return 0
+        return dict(self.terms).get(name, 0)
 
     def at(self, point: Mapping[str, int]) -> int:
         """The value at a point; absent axes count as 0."""

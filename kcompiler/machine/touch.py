@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from kcompiler.machine.layouts import apart
 
@@ -24,14 +23,14 @@ class Touch:
     run: int
     dims: tuple[tuple[int, int], ...] = ()
 
-    @cached_property
+    @property
     def start(self) -> int:
         """First byte that may be touched."""
         return self.base + sum(
             s * _lowest(mask) if s >= 0 else s * _highest(mask) for s, mask in self.dims
         )
 
-    @cached_property
+    @property
     def stop(self) -> int:
         """One past the last byte that may be touched."""
         high = sum(s * _highest(mask) if s >= 0 else s * _lowest(mask) for s, mask in self.dims)

@@ -6,11 +6,11 @@ from kcompiler.graph.node import Constant, Graph, Op
 from kcompiler.graph.operators import Contract, Conv, Dequantize, Quantize
 from kcompiler.graph.types import is_integer
 from kcompiler.passes import simplify
-from kcompiler.passes.cse import settled
+from kcompiler.passes.cse import merge_equal
 from kcompiler.passes.integer import contract, conv, movement, narrow, scales, sums
 from kcompiler.passes.simplify.folding import Fold
 from kcompiler.pipeline import Pass
-from kcompiler.rewrite import Rule
+from kcompiler.rewrite import Rule, rewrite
 
 RULES: tuple[Rule, ...] = (
     *movement.RULES,
@@ -35,7 +35,11 @@ class Integer(Pass):
         if not any(map(_concerns, ir.nodes)):
             return ir
         rules = (*RULES, *simplify.RULES, Fold())
-        return _Arithmetic(settled(ir, rules)).run()
+        while True:
+            after = merge_equal(rewrite(ir, rules))
+            if after is ir:
+                return _Arithmetic(ir).run()
+            ir = after
 
 
 def _concerns(op: Op) -> bool:

@@ -7,5 +7,6 @@ from kcompiler.machine.generic.target import GenericTarget
 from kcompiler.targets.rebel.chip import CHIP
 from kcompiler.targets.rebel.isa import INSTRUCTIONS, Rebel
 
-PRECISIONS = ("f16", "bf16", "f32", "int8", "mixed")
-TARGET = GenericTarget("rebel", CHIP, Rebel, PRECISIONS, CONSTRAINTS, instructions=INSTRUCTIONS)
+TARGET = GenericTarget(
+    "rebel", CHIP, Rebel, ("f16", "bf16", "f32"), CONSTRAINTS, instructions=INSTRUCTIONS
+)

@@ -27,7 +27,6 @@ class Outcome:
     refused: tuple[str, ...] = ()
     disputed: bool = False
     discarded: str = ""
-    ways: tuple[str, ...] = ()
 
 
 def perform(
@@ -59,7 +58,7 @@ def _model(tell: Callable[[str], None], seed: int, index: int) -> Outcome:
         return Outcome(case.operators, discarded=str(why))
     tell("compiler")
     found = judge.verdict()
-    return Outcome(case.operators, found.faults, found.refused, found.disputed, ways=found.ways)
+    return Outcome(case.operators, found.faults, found.refused, found.disputed)
 
 
 def smaller(seed: int, index: int, fault: Fault) -> Case:

@@ -1,0 +1,111 @@
+"""Order and room: nothing may happen in two orders, nothing lies where something else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from kcompiler.conformance.bench import Assembled, Bench
+from kcompiler.conformance.isolation import undeclared
+from kcompiler.conformance.orders import disorder
+from kcompiler.conformance.score import Finding, judged
+from kcompiler.graph.node import Array
+from kcompiler.machine.hazards import hazards
+from kcompiler.machine.program import Binding, Program
+from kcompiler.machine.queues import is_wait
+from kcompiler.machine.simulator.function import Simulation
+from kcompiler.machine.target import Target
+
+TITLE = "every order that waits allow gives the same, inside of the memories"
+_LOOKED_AT = 60  # instructions of a program, spread over it, whose bytes are looked at
+_WAIT = "reads() and writes() must name all bytes; passes.synchronize orders what they name"
+_ROOM = "keep to the addresses that lower() is given"
+
+
+def findings(bench: Bench) -> Iterator[Finding]:
+    """The witnesses' programs."""
+    waits = 0
+    for name, target, made in bench.programs():
+        program = made.segment.program
+        code = target.isa.decode_program(program.code)
+        waits += sum(map(is_wait, code))
+        yield judged(f"{name}: no hazard", _hazard(program, target), _WAIT)
+        yield judged(f"{name}: inside the memories", budget(program, target), _ROOM)
+        yield judged(f"{name}: other orders", _orders(made, target, bench), _WAIT)
+        if target is not bench.target or target is bench.small:
+            yield judged(f"{name}: touches", _touches(made, target, bench), _WAIT)
+    problem = None if waits else "no program of the kit has a wait, so that nothing is shown"
+    yield judged("there are waits", problem, "engines must meet: see passes.synchronize")
+
+
+def _hazard(program: Program, target: Target) -> str | None:
+    try:
+        found = next(hazards(program, target), None)
+    except ValueError as error:
+        return str(error)
+    return None if found is None else found.text
+
+
+def budget(program: Program, target: Target) -> str | None:
+    """What leaves a memory, or lies where something else lies."""
+    chip = target.chip
+    for memory in chip.memories:
+        used = program.used.get(memory.name, 0)
+        if used > memory.size.value:
+            return f"it uses {used:,} bytes of {memory.name}, which has {memory.size.value:,}"
+    for place, item in enumerate(target.isa.decode_program(program.code)):
+        if is_wait(item):
+            continue
+        if item.active_cores() > chip.cores.value:
+            cores = f"{item.active_cores()} cores of {chip.cores.value}"
+            return f"instruction {place} ({item.mnemonic}) works on {cores}"
+        for touch in (*item.reads(chip), *item.writes(chip)):
+            known = program.used.get(touch.memory, 0)
+            if not touch.empty and not (touch.start >= 0 and touch.stop <= known):
+                return (
+                    f"instruction {place} ({item.mnemonic}) touches {touch.memory} bytes "
+                    f"[{touch.start:#x}, {touch.stop:#x}), of which the program uses {known:#x}"
+                )
+    return _shared_room(program)
+
+
+def _shared_room(program: Program) -> str | None:
+    """What lives as long as the program must not overlap."""
+    lasting = {id(b): b for b in (*program.inputs, *program.constants)}
+    for one, other in combinations(lasting.values(), 2):
+        if one.memory == other.memory and _overlap(one, other):
+            return f"{one.name} and {other.name} share bytes of {one.memory}"
+    for kernel in program.kernels:
+        for binding in kernel.inputs:
+            if binding.memory == kernel.output.memory and _overlap(binding, kernel.output):
+                return f"kernel {kernel.name} writes its result over its operand {binding.name}"
+    return None
+
+
+def _overlap(one: Binding, other: Binding) -> bool:
+    return one.address < other.address + other.nbytes and other.address < one.address + one.nbytes
+
+
+def _orders(made: Assembled, target: Target, bench: Bench) -> str | None:
+    program = made.segment.program
+    values = bench.values(made)
+    return disorder(program, target, values, Simulation(program, target).run(values))
+
+
+def _touches(made: Assembled, target: Target, bench: Bench) -> str | None:
+    """The first instruction that touches what it does not declare."""
+    simulation = Simulation(made.segment.program, target)
+    values: dict[str, Array] = bench.values(made)
+    for binding in simulation.program.inputs:
+        simulation.put(binding, values[binding.name])
+    stride = max(1, len(simulation.code) // _LOOKED_AT)
+    for place, item in enumerate(simulation.code):
+        if is_wait(item):
+            continue
+        if place % stride:
+            item.execute(simulation.machine)
+            continue
+        problem = undeclared(item, simulation.machine, target.chip)
+        if problem is not None:
+            return f"instruction {place} ({item.mnemonic}): {problem}"
+    return None
