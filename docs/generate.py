@@ -22,6 +22,7 @@ from kcompiler.frontend.registry import importers
 from kcompiler.graph.table import operator_table
 from kcompiler.machine.manual import manual
 from kcompiler.machine.target import Target
+from kcompiler.passes.quantize import Quantize
 from kcompiler.pipeline import Pass
 from kcompiler.registry import find_target
 from kcompiler.rewrite import Rule
@@ -107,7 +108,7 @@ by it.
 
 def _passes() -> list[type[Pass]]:
     found = {name: _pass_of(name) for name in _members("kcompiler.passes")}
-    order = [*(step.name for step in graph_pipeline("f16")), *BELOW_THE_GRAPH]
+    order = [*(step.name for step in graph_pipeline("f16", quantize=Quantize())), *BELOW_THE_GRAPH]
     order += [name for name in found if name not in order]
     return [found[name] for name in order]
 

@@ -16,13 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kcompiler.api import CompiledModel, compile, load, targets  # noqa: A004
+    from kcompiler.calibration import Quantization
     from kcompiler.runtime import Session
 
 __version__ = "0.1.0"
-__all__ = ["CompiledModel", "Session", "__version__", "compile", "load", "targets"]
+__all__ = [
+    "CompiledModel",
+    "Quantization",
+    "Session",
+    "__version__",
+    "compile",
+    "load",
+    "targets",
+]
 
 _HOMES = {
     "CompiledModel": "kcompiler.api",
+    "Quantization": "kcompiler.calibration",
     "Session": "kcompiler.runtime",
     "compile": "kcompiler.api",
     "load": "kcompiler.api",

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from kcompiler.buckets.session import BucketExecutor
     from kcompiler.buckets.spec import Wish
     from kcompiler.build import Part
+    from kcompiler.calibration import Preprocess, Quantization, Source
     from kcompiler.graph.node import Array
+    from kcompiler.machine.instruction import Isa
     from kcompiler.machine.simulator.time import Timing
     from kcompiler.machine.target import Target
     from kcompiler.package import PackageInfo
@@ -87,8 +89,9 @@ class CompiledModel:
         return getattr(self._executor, "last_padding", None)
 
     def verify(self, inputs: Mapping[str, Array] | None = None) -> Verification:
-        """Check the compiled model against the ONNX model, on these inputs or on random ones.
+        """Check the compiled model against the ONNX model, on these inputs or on others.
 
+        Missing ones are taken from the first sample of the calibration data, or are random.
         The result says what differs first; nothing is raised for it. Raises `UsageError` for a
         model that was loaded from a package, which holds nothing to compare with.
         """
@@ -99,7 +102,8 @@ class CompiledModel:
             fix = "verify the model when you compile it"
             raise UsageError("a package holds no model to verify against", fix=fix)
         check = verify if self.compilation.buckets is None else verify_buckets
-        self.verification = check(self.compilation, self.target, self._source, inputs, self.parts)
+        given = {**self.compilation.witness, **(inputs or {})} or None
+        self.verification = check(self.compilation, self.target, self._source, given, self.parts)
         return self.verification
 
     def layers(self, inputs: Mapping[str, Array] | None = None) -> tuple[LayerError, ...]:
@@ -114,7 +118,13 @@ class CompiledModel:
         if graph is None:
             fix = "ask for its layers when you compile the model"
             raise UsageError("a package holds no graph to compare its kernels with", fix=fix)
-        return layer_errors(self.compilation, self.target, reference_kernels(graph), inputs)
+        if "quantization" in self.compilation.facts:
+            why = "its kernels have other borders than those of float32"
+            fix = "its report has a table of its products: --layers, or report().quantization"
+            raise UsageError("a quantized model has no layers to compare", why=why, fix=fix)
+        return layer_errors(
+            self.compilation, self.target, reference_kernels(graph, self.target), inputs
+        )
 
     def parts(self, segment: NpuSegment) -> tuple[Part, ...]:
         """The tiled kernels of a segment, in the order of its program; none for a loaded one."""
@@ -136,10 +146,18 @@ class CompiledModel:
         """The predicted time of every segment; None for those of the host."""
         from kcompiler.machine.simulator.time import simulate_time
 
+        codes = iter(self.code)
         return tuple(
-            None if isinstance(s, HostSegment) else simulate_time(s.program, self.target)
+            None
+            if isinstance(s, HostSegment)
+            else simulate_time(s.program, self.target, next(codes))
             for s in self.compilation.segments
         )
+
+    @cached_property
+    def code(self) -> tuple[Sequence[Isa], ...]:
+        """The instructions of each of `programs`, decoded from its bytes."""
+        return tuple(self.target.isa.decode_program(s.program.code) for s in self.programs)
 
     @property
     def programs(self) -> tuple[NpuSegment, ...]:
@@ -168,25 +186,32 @@ def compile(  # noqa: A001 - the verb of the library; nobody imports it bare
     dims: Mapping[str, Wish] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     values: Mapping[str, Array] | None = None,
+    calibration: Source | None = None,
+    preprocess: str | Preprocess | None = None,
+    quantization: Quantization | None = None,
     strict: bool = False,
 ) -> CompiledModel:
     """Compile an ONNX model (path, bytes or message) for a target, by name or as an object.
 
     `precision` is one of the target's, by default its first; `dims` gives open dimensions an extent
     or buckets ("1..512:128"), `shapes` fixes whole inputs, `values` makes inputs constants (a mode,
-    the k of a TopK, a new shape), which the compiled model then no longer takes. With `strict`,
-    nothing but casts of inputs and outputs may run on the host. Raises `ModelError`, `UsageError`,
+    the k of a TopK, a new shape), which the compiled model then no longer takes. Integers need
+    `calibration` data (`kcompiler.Quantization` says which, and has the other choices), of which
+    `preprocess` ("scale=255,mean=0.498,std=0.502,layout=NHWC") makes inputs. With `strict`, nothing
+    but casts of inputs and outputs may run on the host. Raises `ModelError`, `UsageError`,
     `UnsupportedError` or `CapacityError`.
     """
     chosen = find_target(target) if isinstance(target, str) else target
     from kcompiler.buckets.compile import compile_dims
+    from kcompiler.calibration.recipe import quantization_of
     from kcompiler.compiler import Options
     from kcompiler.strict import refuse_host_work
 
     source: Any = model if isinstance(model, bytes) or _is_message(model) else Path(model)
     cpu, wall = time.process_time(), time.perf_counter()
     fixed = {name: tuple(shape) for name, shape in (shapes or {}).items()}
-    options = Options(precision, {}, fixed, values or {})
+    recipe = quantization_of(calibration, preprocess, quantization)
+    options = Options(precision, {}, fixed, values or {}, quantization=recipe)
     try:
         compilation = compile_dims(source, chosen, options, dims or {})
     except MemoryError as error:

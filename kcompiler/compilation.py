@@ -51,7 +51,8 @@ class Compilation:
     segments: tuple[Segment, ...]
     graph: Graph | None = None  # as imported, before any pass: the reference in float32
     notes: tuple[str, ...] = ()  # what was cast, padded, clamped: nothing is silent
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)  # of JSON; `quantization`: its report
     values: Mapping[str, Array] = field(default_factory=dict)  # inputs of the model made constants
     deciding: tuple[str, ...] = ()  # inputs that nodes wanted to know: shapes follow from them
     buckets: Buckets | None = None  # programs for other extents; this one is the largest
+    witness: Mapping[str, Array] = field(default_factory=dict)  # calibration data to verify with

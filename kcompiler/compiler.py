@@ -13,18 +13,24 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from kcompiler.build import Tools, build_program
+from kcompiler.calibration import Quantization, Samples, read_samples
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment
 from kcompiler.errors import UsageError
 from kcompiler.frontend import Imported, load_model
 from kcompiler.graph.node import Array, Graph
+from kcompiler.graph.operators import Fused
 from kcompiler.graph.types import is_float
+from kcompiler.host import HostOperators
 from kcompiler.machine.crossing import not_worth_crossing
-from kcompiler.machine.target import Target
+from kcompiler.machine.target import FLOATS, INTEGERS, Target
+from kcompiler.passes.expand import Expand, Refusal, accept
 from kcompiler.passes.fuse import Fuse
 from kcompiler.passes.integer import Integer
 from kcompiler.passes.partition import Partition, Segment
 from kcompiler.passes.place import Place
+from kcompiler.passes.precision import FLOATS as PRECISIONS
 from kcompiler.passes.precision import Precision
+from kcompiler.passes.quantize import Quantize
 from kcompiler.passes.recognize import Recognize
 from kcompiler.passes.simplify import Simplify
 from kcompiler.passes.synchronize import Synchronize
@@ -43,14 +49,22 @@ class Options:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     values: Mapping[str, Array] = field(default_factory=dict)  # inputs that become constants
     hook: Hook | None = None
+    quantization: Quantization = field(default_factory=Quantization)
 
 
-def graph_pipeline(precision: str) -> tuple[Pass, ...]:
-    """The passes from an imported graph to a graph of kernels."""
+def graph_pipeline(
+    precision: str, refusal: Refusal = accept, quantize: Quantize | None = None
+) -> tuple[Pass, ...]:
+    """The passes from an imported graph to a graph of kernels, for a target with a refusal.
+
+    What stays float is stored as `precision`.
+    """
     return (
         Simplify(),
         Recognize(),
+        *(() if quantize is None else (quantize,)),
         Integer(),
+        Expand(refusal=refusal),
         Fuse(),
         Precision(float=precision),
     )
@@ -88,7 +102,12 @@ def compile_imported(
 ) -> Compilation:
     """Compile the graph of a model, which may have been changed after the import."""
     precision = chosen_precision(target, options.precision)
-    kernels = run(graph_pipeline(precision), imported.graph, options.hook)
+    quantize = quantize_for(target, precision, imported, options.quantization)
+    stored = precision if precision in FLOATS else target.float_type
+    pipeline = graph_pipeline(stored, target.refusal, quantize)
+    kernels = run(pipeline, imported.graph, options.hook)
+    report = quantize.log[0] if quantize is not None and quantize.log else None
+    told = report.notes() if report is not None else ()
     tools = tools_for(target)
     segments: list[NpuSegment | HostSegment] = [
         _segment(s, target, tools) for s in partition_for(target).run(kernels)
@@ -104,15 +123,43 @@ def compile_imported(
         outputs=imported.outputs,
         segments=tuple(segments),
         graph=graph,
-        notes=(*imported.warnings, *_notes(graph, precision)),
+        notes=(*imported.warnings, *_notes(graph, kernels, precision, stored), *told),
+        facts={} if report is None else {"quantization": report.json()},
         values=imported.values,
         deciding=imported.deciding,
+        witness=quantize.samples[0] if quantize is not None and quantize.samples else {},
     )
 
 
-def reference_kernels(graph: Graph) -> Graph:
+def quantize_for(
+    target: Target, precision: str, imported: Imported, wanted: Quantization
+) -> Quantize | None:
+    """The pass that makes integers, with the samples that it learns from; reads them."""
+    if precision not in INTEGERS:
+        if wanted.data is not None:
+            known = " or ".join(p for p in INTEGERS if p in target.precisions)
+            fix = f"say --precision {known}" if known else f"{target.name} has no integer precision"
+            raise UsageError(f"calibration data have no use in {precision}", fix=fix)
+        return None
+    samples = Samples(())
+    if wanted.data is not None:
+        inputs = [(i.name, i.type) for i in imported.graph.inputs]
+        samples = read_samples(wanted.data, inputs, wanted.preprocess)
+    return Quantize(
+        samples=samples.runs,
+        labels=samples.labels,
+        more=samples.more,
+        min_sqnr=wanted.min_sqnr if precision == "mixed" else 0.0,
+        everything=target.integer_only,
+        host=HostOperators(),
+        log=[],
+        **wanted.choices(),
+    )
+
+
+def reference_kernels(graph: Graph, target: Target) -> Graph:
     """The kernels of an imported graph in float32: what those of another precision stand beside."""
-    kernels: Graph = run(graph_pipeline("f32"), graph)
+    kernels: Graph = run(graph_pipeline("f32", target.refusal), graph)
     return kernels
 
 
@@ -157,13 +204,14 @@ def _name_of(source: Source, graph: Graph) -> str:
     return Path(source).name if isinstance(source, str | os.PathLike) else graph.name
 
 
-def _notes(graph: Graph, precision: str) -> list[str]:
+def _notes(graph: Graph, kernels: Graph, precision: str, stored: str) -> list[str]:
     """What the user should know was changed."""
+    rest = "sums and element-wise work are float32"
+    if precision not in FLOATS:
+        left = any(isinstance(n, Fused) and n.dtype == PRECISIONS[stored] for n in kernels.nodes)
+        where = "float tensors that are left between kernels are stored as"
+        return [f"{where} {stored}; {rest}"] if left and stored != "f32" else []
     floats = {str(n.dtype) for n in graph.nodes if is_float(n.dtype)}
-    found = []
     if floats - {"float16"} and precision != "f32":
-        found.append(
-            f"float tensors between kernels are stored as {precision}; "
-            "sums and element-wise work are float32"
-        )
-    return found
+        return [f"float tensors between kernels are stored as {precision}; {rest}"]
+    return []

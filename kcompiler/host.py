@@ -17,6 +17,8 @@ from kcompiler.graph.node import Array
 if TYPE_CHECKING:
     import onnx
 
+    from kcompiler.graph.operators import Host
+
 
 class HostModel:
     """An ONNX model on onnxruntime, or on `onnx.reference` where onnxruntime has no kernel."""
@@ -63,6 +65,19 @@ class HostModel:
         graph = (model or onnx.load_from_string(self._model)).graph
         feeds = dict(zip((i.name for i in graph.input), operands, strict=True))
         return self.run([o.name for o in graph.output], feeds)
+
+
+class HostOperators:
+    """Runs the host operators of a graph in its interpreter; each keeps its session."""
+
+    def __init__(self) -> None:
+        self._models: dict[int, tuple[Host, HostModel]] = {}
+
+    def __call__(self, host: Host, operands: Sequence[Array]) -> Sequence[Array]:
+        """The results of a host operator."""
+        if id(host) not in self._models:
+            self._models[id(host)] = host, HostModel(host.model)
+        return self._models[id(host)][1].run_all(operands)
 
 
 def _array(value: Any) -> Any:

@@ -7,17 +7,18 @@ Matching backtracks over the orders of operands and reports, when nothing fits, 
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
-
-import numpy as np
 
 from kcompiler.graph.node import Array, Constant, Op
 from kcompiler.graph.types import is_float
 
 Predicate: TypeAlias = Callable[[Op], bool]
+Kind: TypeAlias = type[Op]
+Kinds: TypeAlias = Sequence[Kind]
 
 # Operators whose two operands may be given in either order.
 COMMUTATIVE = frozenset(
@@ -63,6 +64,9 @@ class Failure:
         return " ".join(map(str, self.parts))
 
 
+Matches: TypeAlias = Iterator[Bindings]
+
+
 def same(one: Op, other: Op) -> bool:
     """Whether two nodes are one, or equal small constants."""
     if one is other:
@@ -76,15 +80,16 @@ class Pattern(ABC):
     """A description of a node and of what it reads."""
 
     @abstractmethod
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         """Every way in which the pattern fits at `op`, continuing from `found`."""
 
-    def may_start(self, kind: type[Op]) -> bool:
-        """Whether a node of this class can be the root; rules are looked up by this."""
-        del kind
-        return True
+    def narrowed(self, kind: Kind, operands: Kinds | None = None) -> Pattern | None:
+        """What is left of it for nodes of a class, whose operands are of some if they are told.
+
+        None if it never fits them. Rules are looked up by this.
+        """
+        del kind, operands
+        return self
 
     @abstractmethod
     def __str__(self) -> str: ...
@@ -97,9 +102,7 @@ class Any(Pattern):
     name: str | None = None
     where: Predicate | None = None
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         bound = found.bind(self.name, op)
         if bound is None:
             failure.note(depth, self, "stands for two different tensors")
@@ -119,9 +122,7 @@ class Const(Pattern):
     name: str | None = None
     where: Callable[[Array], bool] | None = None
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         bound = found.bind(self.name, op)
         if not isinstance(op, Constant):
             failure.note(depth, op, "is no constant")
@@ -130,8 +131,9 @@ class Const(Pattern):
         else:
             yield bound
 
-    def may_start(self, kind: type[Op]) -> bool:
-        return kind is Constant
+    def narrowed(self, kind: Kind, operands: Kinds | None = None) -> Pattern | None:
+        del operands
+        return self if issubclass(kind, Constant) else None
 
     def __str__(self) -> str:
         return self.name or "a constant"
@@ -145,9 +147,7 @@ class Number(Pattern):
     name: str | None = None
     where: Callable[[float], bool] | None = None
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         number = splat(op)
         if number is None:
             failure.note(depth, op, "is not one number")
@@ -158,6 +158,10 @@ class Number(Pattern):
             failure.note(depth, number, "is not", self)
         else:
             yield bound
+
+    def narrowed(self, kind: Kind, operands: Kinds | None = None) -> Pattern | None:
+        del operands
+        return self if issubclass(kind, Constant) else None
 
     def __str__(self) -> str:
         return self.name or ("a number" if self.value is None else str(self.value))
@@ -176,9 +180,7 @@ class Node(Pattern):
     name: str | None = None
     where: Predicate | None = None
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         if not isinstance(op, self.kinds):
             failure.note(depth, op, "is not", self)
             return
@@ -195,11 +197,21 @@ class Node(Pattern):
         if len(op.operands) != len(self.operands):
             failure.note(depth, op, "has another number of operands")
             return
-        for patterns in _orders(op, self.operands):
+        for patterns in _orders(type(op), self.operands):
             yield from _match_all(patterns, op.operands, bound, failure, depth + 1)
 
-    def may_start(self, kind: type[Op]) -> bool:
-        return issubclass(kind, self.kinds)
+    def narrowed(self, kind: Kind, operands: Kinds | None = None) -> Pattern | None:
+        if not issubclass(kind, self.kinds):
+            return None
+        if operands is None or self.operands is None:
+            return self
+        if len(operands) != len(self.operands):
+            return None
+        fits = (
+            all(p.narrowed(o) for p, o in zip(patterns, operands, strict=True))
+            for patterns in _orders(kind, self.operands)
+        )
+        return self if any(fits) else None
 
     def __str__(self) -> str:
         return " or ".join(k.__name__ for k in self.kinds)
@@ -211,14 +223,13 @@ class OneOf(Pattern):
 
     choices: tuple[Pattern, ...]
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         for choice in self.choices:
             yield from choice.match(op, found, failure, depth)
 
-    def may_start(self, kind: type[Op]) -> bool:
-        return any(choice.may_start(kind) for choice in self.choices)
+    def narrowed(self, kind: Kind, operands: Kinds | None = None) -> Pattern | None:
+        left = tuple(c for choice in self.choices if (c := choice.narrowed(kind, operands)))
+        return OneOf(left) if len(left) > 1 else next(iter(left), None)
 
     def __str__(self) -> str:
         return " or ".join(map(str, self.choices))
@@ -235,9 +246,7 @@ class Chain(Pattern):
     leaves: tuple[Pattern, ...]
     name: str | None = None
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         if not isinstance(op, self.kind):
             failure.note(depth, op, "is not", self)
             return
@@ -251,16 +260,17 @@ class Chain(Pattern):
             for order in itertools.permutations(leaves):
                 yield from _match_all(self.leaves, order, bound, failure, depth + 1)
 
-    def may_start(self, kind: type[Op]) -> bool:
-        return issubclass(kind, self.kind)
+    def narrowed(self, kind: Kind, operands: Kinds | None = None) -> Pattern | None:
+        del operands
+        return self if issubclass(kind, self.kind) else None
 
     def __str__(self) -> str:
         return f"a chain of {len(self.leaves)} {self.kind.__name__}"
 
 
-def _orders(op: Op, patterns: tuple[Pattern, ...]) -> Iterator[tuple[Pattern, ...]]:
+def _orders(kind: type[Op], patterns: tuple[Pattern, ...]) -> Iterator[tuple[Pattern, ...]]:
     yield patterns
-    if type(op).__name__ in COMMUTATIVE and patterns[0] != patterns[1]:
+    if kind.__name__ in COMMUTATIVE and patterns[0] != patterns[1]:
         yield patterns[::-1]
 
 
@@ -274,9 +284,7 @@ class Found(Pattern):
     kinds: tuple[type[Op], ...]
     find: Callable[[Op], tuple[Op, ...] | str]
 
-    def match(
-        self, op: Op, found: Bindings, failure: Failure, depth: int = 0
-    ) -> Iterator[Bindings]:
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
         if not isinstance(op, self.kinds):
             failure.note(depth, op, "is not", self)
             return
@@ -288,8 +296,37 @@ class Found(Pattern):
             found = found.consume(inner)
         yield found
 
-    def may_start(self, kind: type[Op]) -> bool:
-        return issubclass(kind, self.kinds)
+    def narrowed(self, kind: Kind, operands: Kinds | None = None) -> Pattern | None:
+        del operands
+        return self if issubclass(kind, self.kinds) else None
+
+    def __str__(self) -> str:
+        return " or ".join(k.__name__ for k in self.kinds)
+
+
+@dataclass(frozen=True)
+class Reading(Pattern):
+    """A pattern whose root reads a node of some classes, or no others if it is for `every` one."""
+
+    kinds: tuple[type[Op], ...]
+    root: Pattern
+    every: bool = False
+
+    def match(self, op: Op, found: Bindings, failure: Failure, depth: int = 0) -> Matches:
+        if self._reads([type(o) for o in op.operands]):
+            yield from self.root.match(op, found, failure, depth)
+        else:
+            failure.note(depth, op, "does not read", self)
+
+    def _reads(self, operands: Kinds) -> bool:
+        right = [issubclass(o, self.kinds) for o in operands]
+        return any(right) and (all(right) or not self.every)
+
+    def narrowed(self, kind: Kind, operands: Kinds | None = None) -> Pattern | None:
+        root = self.root.narrowed(kind, operands)
+        if operands is None or root is None:
+            return root and self
+        return root if self._reads(operands) else None
 
     def __str__(self) -> str:
         return " or ".join(k.__name__ for k in self.kinds)
@@ -316,13 +353,16 @@ def chain(kind: type[Op], *leaves: Pattern, name: str | None = None) -> Chain:
     return Chain(kind, leaves, name)
 
 
+def reading(
+    kind: type[Op] | tuple[type[Op], ...], root: Pattern, *, every: bool = False
+) -> Reading:
+    """`Reading` written shortly."""
+    return Reading(kind if isinstance(kind, tuple) else (kind,), root, every)
+
+
 def _match_all(
-    patterns: tuple[Pattern, ...],
-    ops: tuple[Op, ...],
-    found: Bindings,
-    failure: Failure,
-    depth: int,
-) -> Iterator[Bindings]:
+    patterns: Sequence[Pattern], ops: Sequence[Op], found: Bindings, failure: Failure, depth: int
+) -> Matches:
     if not patterns:
         yield found
         return
@@ -346,14 +386,7 @@ def _groupings(
 
 def splat(op: Op) -> float | None:
     """The number that every element of a constant has, or None."""
-    if not isinstance(op, Constant) or not op.type.size or op.dtype.kind == "c":
-        return None
-    value = op.value
-    first = value[(0,) * value.ndim]
-    # Most constants are weights: a few elements tell so without reading them all.
-    if value[(-1,) * value.ndim] != first or (value.ndim and (value[0] != value[0].flat[0]).any()):
-        return None
-    return float(first) if (value == first).all() else None
+    return op.number if isinstance(op, Constant) else None
 
 
 def close(number: float, value: float, op: Op) -> bool:
@@ -364,4 +397,4 @@ def close(number: float, value: float, op: Op) -> bool:
     if not is_float(op.dtype):
         return number == value
     slack = 2e-3 if op.dtype.itemsize < 4 else 2e-6
-    return bool(np.isclose(number, value, rtol=slack, atol=0.0))
+    return number == value or abs(number - value) <= slack * abs(value) < math.inf

@@ -1,6 +1,7 @@
 """Which targets there are: the folders of `kcompiler.targets`, and what other packages register.
 
-Nothing is imported but the target that is asked for.
+A folder's target is its `TARGET`; `VARIANTS` are others of the same chip, called `NAME-WHAT`. Only
+the target that is asked for is imported; a list of all imports all folders.
 """
 
 from __future__ import annotations
@@ -23,13 +24,17 @@ GROUP = "kcompiler.targets"
 
 def targets() -> tuple[str, ...]:
     """The names of all targets, sorted."""
-    return tuple(sorted({*_folders(), *_registered()}))
+    variants = [name for folder in _folders() for name in _variants(folder)]
+    return tuple(sorted({*_folders(), *variants, *_registered()}))
 
 
 def find_target(name: str) -> Target:
     """The target of a name; raises `UsageError` when there is none or when it cannot be loaded."""
     if name in _folders():
         return _checked(name, import_module(f"{GROUP}.{name}").TARGET)
+    folder = name.partition("-")[0]
+    if folder in _folders() and name in _variants(folder):
+        return _checked(name, _variants(folder)[name])
     registered = _registered()
     if name not in registered:
         raise _unknown(name)
@@ -40,6 +45,11 @@ def _folders() -> tuple[str, ...]:
     folder = import_module(GROUP)
 
     return tuple(m.name for m in iter_modules(folder.__path__) if not m.name.startswith("_"))
+
+
+def _variants(folder: str) -> dict[str, Any]:
+    """The variants of a folder's target by name."""
+    return {v.name: v for v in getattr(import_module(f"{GROUP}.{folder}"), "VARIANTS", ())}
 
 
 def _registered() -> dict[str, EntryPoint]:

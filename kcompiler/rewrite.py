@@ -2,7 +2,8 @@
 
 A rule replaces one node by another of equal value and type. It is right on its own: the order of
 rules may improve the result, never its truth. The driver applies rules until none fits, operands
-first, in sweeps of time linear in the size of the graph.
+first, in sweeps of time linear in the size of the graph. What a rule sees of a node lies below it
+and never changes, so a node that no rule fits is not tried again.
 """
 
 from __future__ import annotations
@@ -48,9 +49,15 @@ class Match:
 
 @dataclass(frozen=True)
 class NoMatch:
-    """Why a rule does not apply to a node."""
+    """Why a rule does not apply to a node; `shared`: it may, once others stop reading its parts."""
 
-    reason: str
+    why: str | Failure
+    shared: bool = field(default=False, compare=False)
+
+    @property
+    def reason(self) -> str:
+        """The reason in words; few are ever asked for."""
+        return self.why if isinstance(self.why, str) else self.why.reason
 
 
 class Rule(ABC):
@@ -58,6 +65,7 @@ class Rule(ABC):
 
     `exclusive` rules apply only when the consumed nodes have no other users, because otherwise work
     would be done twice. `exact` says that both sides agree bit for bit, not only up to rounding.
+    Whether a rule applies depends on nothing else than the nodes below the root and these users.
     """
 
     pattern: ClassVar[Pattern]
@@ -108,16 +116,24 @@ class Uses:
                 self.counts[id(operand)] = self.counts.get(id(operand), 0) + 1
 
 
-def find(rule: Rule, root: Op, uses: Uses | None = None) -> Match | NoMatch:
-    """Where `rule` fits at `root`, or why it does not; without `uses` every node is unshared."""
+def find(
+    rule: Rule, root: Op, uses: Uses | None = None, pattern: Pattern | None = None
+) -> Match | NoMatch:
+    """Where `rule` fits at `root`, or why it does not; without `uses` every node is unshared.
+
+    `pattern` is what is left of the rule's for nodes like this (`Pattern.narrowed`).
+    """
     failure = Failure()
     refused: str | None = None
-    for found in rule.pattern.match(root, Bindings(), failure):
+    shared = False
+    for found in (pattern or rule.pattern).match(root, Bindings(), failure):
         match = Match(root, found.named, tuple(n for n in found.inner if n is not root))
-        refused = _shared(rule, match, uses) or rule.check(match)
+        refused = _shared(rule, match, uses)
+        shared |= refused is not None
+        refused = refused or rule.check(match)
         if refused is None:
             return match
-    return NoMatch(refused or failure.reason)
+    return NoMatch(failure if refused is None else refused, shared)
 
 
 def _shared(rule: Rule, match: Match, uses: Uses | None) -> str | None:
@@ -133,21 +149,20 @@ def _shared(rule: Rule, match: Match, uses: Uses | None) -> str | None:
     return None
 
 
-def apply(
-    rule: Rule, root: Op, uses: Uses | None = None, known: Mapping[int, Op] | None = None
-) -> Op | NoMatch:
-    """The replacement of `root` by `rule`, with the origins of all that it replaces.
-
-    `known` holds the nodes that `root` needs, by id; they are found when it is not given.
-    """
+def apply(rule: Rule, root: Op, uses: Uses | None = None) -> Op | NoMatch:
+    """The replacement of `root` by `rule`, with the origins of all that it replaces."""
     match = find(rule, root, uses)
     if isinstance(match, NoMatch):
         return match
+    return _built(rule, match, {id(n): n for n in topological([root])})
+
+
+def _built(rule: Rule, match: Match, known: Mapping[int, Op]) -> Op:
+    """The replacement at a match; `known` holds the nodes that its root needs, by id."""
     new = rule.build(match)
-    if new.type != root.type:
-        raise TypeError(f"rule {rule.name} turns {root!r} into {new!r}")
-    old = known if known is not None else {id(n): n for n in topological([root])}
-    return _with_origins(new, match, old)
+    if new.type != match.root.type:
+        raise TypeError(f"rule {rule.name} turns {match.root!r} into {new!r}")
+    return _with_origins(new, match, known)
 
 
 def _with_origins(new: Op, match: Match, old: Mapping[int, Op]) -> Op:
@@ -190,12 +205,48 @@ def _distinct(nodes: Sequence[Op]) -> list[Op]:
 
 def rewrite(graph: Graph, rules: Sequence[Rule]) -> Graph:
     """The graph with `rules` applied until none fits; the same object when none does."""
-    for _ in range(MAX_SWEEPS):
-        swept = _Sweep(graph, rules).run()
-        if swept is graph:
-            return graph
-        graph = swept
-    raise _unsettled(rules)
+    return Rewriter(rules).run(graph)
+
+
+class Rewriter:
+    """Applies rules to graphs that follow from each other; each node is tried in vain but once."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = rules
+        self._tables: dict[tuple[type[Op], ...], list[tuple[Rule, Pattern]]] = {}
+        # By id, with the node, which keeps its id taken.
+        self._inert: dict[int, Op] = {}
+
+    def run(self, graph: Graph) -> Graph:
+        """The graph with the rules applied until none fits; the same object when none does."""
+        for _ in range(MAX_SWEEPS):
+            swept = _Sweep(graph, self).run()
+            if swept is graph:
+                return graph
+            graph = swept
+        raise _unsettled(self.rules)
+
+    def step(self, node: Op, uses: Uses, known: Mapping[int, Op]) -> Op | None:
+        """The replacement of a node by the first rule that applies, or None."""
+        if id(node) in self._inert:
+            return None
+        shared = False
+        for rule, pattern in self._rules_for(node):
+            match = find(rule, node, uses, pattern)
+            if isinstance(match, Match):
+                return _built(rule, match, known)
+            shared |= match.shared
+        if not shared:
+            self._inert[id(node)] = node
+        return None
+
+    def _rules_for(self, node: Op) -> list[tuple[Rule, Pattern]]:
+        """The rules that may fit, as far as the classes of the node and of its operands tell."""
+        kinds = (type(node), *map(type, node.operands))
+        if kinds not in self._tables:
+            left = ((r, r.pattern.narrowed(kinds[0], kinds[1:])) for r in self.rules)
+            self._tables[kinds] = [(rule, pattern) for rule, pattern in left if pattern]
+        return self._tables[kinds]
 
 
 def _unsettled(rules: Sequence[Rule]) -> RuntimeError:
@@ -205,10 +256,9 @@ def _unsettled(rules: Sequence[Rule]) -> RuntimeError:
 class _Sweep:
     """One walk over a graph, operands first, that settles every node."""
 
-    def __init__(self, graph: Graph, rules: Sequence[Rule]) -> None:
+    def __init__(self, graph: Graph, driver: Rewriter) -> None:
         self.graph = graph
-        self.rules = rules
-        self.tables: dict[type[Op], list[Rule]] = {}
+        self.driver = driver
         self.uses = Uses.of(graph)
         self.settled: dict[int, Op] = {}
         # Nodes are known by id, so none that was seen may be freed before the sweep ends.
@@ -230,20 +280,12 @@ class _Sweep:
     def _settle(self, node: Op) -> Op:
         """What rules make of a node whose operands are settled."""
         self.alive.append(node)
-        while (new := self._step(node)) is not None:
+        while (new := self.driver.step(node, self.uses, self.settled)) is not None:
             self.changed = True
             self._renamed(node, new)
             node = self._settle_new(new)
         self.settled[id(node)] = node
         return node
-
-    def _step(self, node: Op) -> Op | None:
-        """The replacement by the first rule that applies."""
-        for rule in self._rules_for(type(node)):
-            new = apply(rule, node, self.uses, self.settled)
-            if not isinstance(new, NoMatch):
-                return new
-        return None
 
     def _settle_new(self, root: Op) -> Op:
         """A node made by a rule, after what it is made of has been settled."""
@@ -252,7 +294,7 @@ class _Sweep:
         self.uses.add_edges(fresh)
         self.steps -= len(fresh) + 1
         if self.steps < 0:
-            raise _unsettled(self.rules)
+            raise _unsettled(self.driver.rules)
         for node in fresh[:-1]:
             moved = node.with_operands([self.settled[id(o)] for o in node.operands])
             self._renamed(node, moved)
@@ -266,8 +308,3 @@ class _Sweep:
         if new is not old:
             self.alive += (old, new)
             self.uses.counts[id(new)] = self.uses[new] + self.uses[old]
-
-    def _rules_for(self, kind: type[Op]) -> list[Rule]:
-        if kind not in self.tables:
-            self.tables[kind] = [r for r in self.rules if r.pattern.may_start(kind)]
-        return self.tables[kind]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from kcompiler.graph.node import Constant, Graph, Input, Op
 from kcompiler.graph.operators import Host
 from kcompiler.pipeline import Pass
+from kcompiler.rewrite import Rewriter, Rule
 
 
 class Cse(Pass):
@@ -36,6 +37,15 @@ def merge_equal(graph: Graph) -> Graph:
         new[number] = group[0].with_operands(operands).with_origin(tuple(origin))
     outputs = tuple((name, new[numbers[id(value)]]) for name, value in graph.outputs)
     return Graph(graph.name, graph.inputs, outputs)
+
+
+def settled(graph: Graph, rules: Sequence[Rule]) -> Graph:
+    """The graph after rules and merging, until neither changes it; the same object if none does."""
+    driver = Rewriter(rules)
+    graph = merge_equal(driver.run(graph))
+    while (changed := driver.run(graph)) is not graph:
+        graph = merge_equal(changed)
+    return graph
 
 
 def _value_numbers(graph: Graph) -> dict[int, int]:

@@ -11,6 +11,7 @@ from kcompiler.artifact.bucketed import segments_of_buckets, unpacked_buckets
 from kcompiler.artifact.check import Check, check_code, check_dataflow, fail
 from kcompiler.artifact.encode import code_section, constant_section, host_section
 from kcompiler.artifact.identity import chip_digest, instruction_set_digest
+from kcompiler.artifact.quantized import read_facts
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment, Segment
 from kcompiler.graph.types import BOOL, OpenType, TensorType
 from kcompiler.machine.program import Binding, KernelInfo, Program
@@ -41,7 +42,7 @@ def unpack(package: Package) -> tuple[Compilation, Target]:
         outputs=_interface(check, "outputs"),
         segments=tuple(_segment(check, target, i) for i in range(count)),
         notes=tuple(check.texts("notes")),
-        facts=package.require("facts", kind=dict),
+        facts=read_facts(package),
     )
     if package.manifest.get("buckets") is not None:
         return _bucketed(check, compilation), target

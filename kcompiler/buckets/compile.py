@@ -32,6 +32,9 @@ def compile_dims(
     """Compile a model for one extent of each dimension, or for buckets where there are several."""
     spec = parse(dims)
     if spec.ranged:
+        if options.quantization.data is not None:
+            fix = "give each dimension one extent, or another precision"
+            raise UsageError("calibration needs one extent of each dimension", fix=fix)
         return compile_buckets(source, target, spec, options)
     from kcompiler.compiler import compile_model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,10 +19,26 @@ from kcompiler.graph.types import TensorType, is_float
 
 Inputs: TypeAlias = Sequence[tuple[str, TensorType]]
 Feeds: TypeAlias = dict[str, Array]
+Runs: TypeAlias = Array  # the first dimension counts runs
+Run: TypeAlias = "tuple[Feeds, Array | None]"
 Source: TypeAlias = "str | os.PathLike[str] | Array | Mapping[str, Array] | Iterable[Any]"
 
 MOST_SAMPLES = 512
+MOST_BYTES = 2 << 30  # of all samples together, as the model takes them
+LABELS = "labels"
 _NUMBERS = "biuf"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs of runs, and the right class of each of their elements where the data say it.
+
+    `more` says that there were data beyond the limits.
+    """
+
+    runs: tuple[Feeds, ...]
+    labels: tuple[Array, ...] | None = None
+    more: bool = False
 
 
 def read_samples(
@@ -29,17 +46,23 @@ def read_samples(
     inputs: Inputs,
     preprocess: Preprocess | None = None,
     limit: int = MOST_SAMPLES,
-) -> list[Feeds]:
+) -> Samples:
     """At most `limit` runs' inputs; raises `UsageError` for data that do not fit the model.
 
     `source` is a .npy or .npz file, a folder of .npy files or of pictures, an array, arrays by
-    input, or anything that yields arrays or arrays by input, one run each or several.
+    input, or anything that yields arrays or arrays by input, one run each or several. Beside inputs
+    by name there may be `labels`, whole numbers.
     """
     reader = _Reader(inputs, preprocess or Preprocess())
-    found = list(islice(reader.samples(source), limit))
+    size = sum(kind.nbytes for _, kind in inputs)
+    limit = max(1, min(limit, MOST_BYTES // max(size, 1)))
+    found = list(islice(reader.samples(source), limit + 1))
     if not found:
         raise UsageError("there are no calibration data", _name(source))
-    return found
+    kept = found[:limit]
+    labels = tuple(label for _, label in kept if label is not None)
+    whole = labels if len(labels) == len(kept) else None
+    return Samples(tuple(feeds for feeds, _ in kept), whole, len(found) > limit)
 
 
 class _Reader:
@@ -49,8 +72,8 @@ class _Reader:
         self.inputs = inputs
         self.preprocess = preprocess
 
-    def samples(self, source: Source) -> Iterator[Feeds]:
-        """One dictionary a run."""
+    def samples(self, source: Source) -> Iterator[Run]:
+        """Inputs and labels, run by run."""
         if isinstance(source, str | os.PathLike):
             yield from self._path(Path(source))
         elif isinstance(source, Mapping):
@@ -61,33 +84,44 @@ class _Reader:
             for each in source:
                 yield from self.samples(_checked(each))
 
-    def _path(self, path: Path) -> Iterator[Feeds]:
+    def _path(self, path: Path) -> Iterator[Run]:
         if path.is_dir():
             yield from self._folder(path)
-        elif path.suffix == ".npz":
+        elif not path.is_file():
+            raise UsageError("there is no such file or folder", str(path))
+        elif path.suffix.lower() == ".npz":
             yield from self._named(read_archive(path), str(path))
         elif path.suffix.lower() in PICTURES:
-            yield from self._picture(path)
+            yield from self._pictures(path, [path])
         else:
             yield from self._alone(read_array(path), str(path))
 
-    def _folder(self, path: Path) -> Iterator[Feeds]:
+    def _folder(self, path: Path) -> Iterator[Run]:
         known = {".npy", ".npz", *PICTURES}
         files = [p for p in sorted(path.iterdir()) if p.suffix.lower() in known and p.is_file()]
         if not files:
             fix = "give a folder of .npy files or of pictures"
             raise UsageError("the folder has no calibration data", str(path), fix=fix)
         for file in files:
-            yield from self._path(file)
+            if file.suffix.lower() not in PICTURES:
+                yield from self._path(file)
+        yield from self._pictures(path, [f for f in files if f.suffix.lower() in PICTURES])
 
-    def _picture(self, path: Path) -> Iterator[Feeds]:
-        _, kind = self._only(str(path))
+    def _pictures(self, where: Path, files: Sequence[Path]) -> Iterator[Run]:
+        """As many pictures in a run as the model takes; what does not fill one is left out."""
+        if not files:
+            return
+        _, kind = self._only(str(where))
         if len(kind.shape) != 4 or 3 not in {kind.shape[1], kind.shape[3]}:
-            raise UsageError("the model does not take pictures", str(path), f"its input is {kind}")
-        last = kind.shape[1] != 3
-        height, width = kind.shape[1:3] if last else kind.shape[2:]
-        pixels = read_picture(path, height, width)
-        yield from self._alone(pixels, str(path), layout="NHWC")
+            raise UsageError("the model does not take pictures", str(where), f"its input is {kind}")
+        height, width = kind.shape[1:3] if kind.shape[1] != 3 else kind.shape[2:]
+        batch = max(kind.shape[0], 1)
+        if len(files) < batch:
+            why = f"the model takes {batch} pictures at a time, and there are {len(files)}"
+            raise UsageError("there are too few pictures", str(where), why)
+        for start in range(0, len(files) - batch + 1, batch):
+            pixels = [read_picture(f, height, width) for f in files[start : start + batch]]
+            yield from self._alone(np.stack(pixels), str(where), layout="NHWC")
 
     def _only(self, where: str) -> tuple[str, TensorType]:
         if len(self.inputs) != 1:
@@ -96,37 +130,48 @@ class _Reader:
             raise UsageError("the model has several inputs", where, f"they are {names}", fix)
         return self.inputs[0]
 
-    def _alone(self, value: Array, where: str, layout: str | None = None) -> Iterator[Feeds]:
+    def _alone(self, value: Array, where: str, layout: str | None = None) -> Iterator[Run]:
         name, kind = self._only(where)
+        layout = layout or self.preprocess.layout
         for each in self._runs(value, kind, where, layout):
-            yield {name: each}
+            yield {name: self._fitted(each, kind, where, layout)}, None
 
-    def _named(self, values: Mapping[str, Array], where: str) -> Iterator[Feeds]:
-        missing = [name for name, _ in self.inputs if name not in values]
-        if missing and len(self.inputs) == len(values) == 1:
-            yield from self._alone(next(iter(values.values())), where)
-            return
+    def _named(self, values: Mapping[str, Array], where: str) -> Iterator[Run]:
+        names = {name for name, _ in self.inputs}
+        labels = None if LABELS in names else values.get(LABELS)
+        given = {k: v for k, v in values.items() if k != LABELS or labels is None}
+        missing = [name for name, _ in self.inputs if name not in given]
+        if missing and len(self.inputs) == len(given) == 1:
+            given, missing = {self.inputs[0][0]: next(iter(given.values()))}, []
         if missing:
-            given = ", ".join(values) or "nothing"
-            raise UsageError("an input has no calibration data", missing[0], f"given: {given}")
-        runs = [self._runs(np.asarray(values[n]), kind, where) for n, kind in self.inputs]
-        for each in zip(*runs, strict=False):
-            yield {name: x for (name, _), x in zip(self.inputs, each, strict=True)}
+            known = ", ".join(given) or "nothing"
+            raise UsageError("an input has no calibration data", missing[0], f"given: {known}")
+        layout = self.preprocess.layout
+        parts = {n: self._runs(np.asarray(given[n]), k, where, layout) for n, k in self.inputs}
+        count = len(next(iter(parts.values()), []))
+        uneven = next((n for n, each in parts.items() if len(each) != count), None)
+        if uneven is not None:
+            why = f"they hold {len(parts[uneven])} and {count} runs"
+            raise UsageError("the inputs have different numbers of samples", where, why)
+        marked = _labels(labels, count, where)
+        for number in range(count):
+            feeds = {n: self._fitted(parts[n][number], k, where, layout) for n, k in self.inputs}
+            yield feeds, None if marked is None else marked[number]
 
-    def _runs(
-        self, value: Array, kind: TensorType, where: str, layout: str | None = None
-    ) -> Iterator[Array]:
+    def _runs(self, value: Array, kind: TensorType, where: str, layout: str | None = None) -> Runs:
         """The runs that an array holds: its first dimension counts runs, or elements of batches."""
         if value.dtype.kind not in _NUMBERS:
             raise UsageError("calibration data must be numbers", where, f"they are {value.dtype}")
-        layout = layout or self.preprocess.layout
         found = _shape_of_runs(value.shape, kind.shape, layout)
         if found is None:
             why = f"they are {list(value.shape)}, the input is {kind}"
-            fix = "say how they lie with --preprocess layout=NHWC" if value.ndim > 2 else ""
+            fix = (
+                "say how they lie with --preprocess layout=NHWC"
+                if value.ndim > 2
+                else "the first dimension may count runs"
+            )
             raise UsageError("the calibration data do not fit", where, why, fix)
-        for part in _parts(value, *found):
-            yield self._fitted(part, kind, where, layout)
+        return _parts(value, *found)
 
     def _fitted(self, part: Array, kind: TensorType, where: str, layout: str | None) -> Array:
         """One run as the model takes it."""
@@ -136,9 +181,15 @@ class _Reader:
         x = prepared.apply(part) if is_float(kind.dtype) else part
         if x.shape != kind.shape:
             x = np.moveaxis(x, -1, -3) if layout == "NHWC" else np.moveaxis(x, -3, -1)
-        if is_float(kind.dtype) and not np.isfinite(x).all():
-            raise UsageError("calibration data must be finite", where)
-        return np.ascontiguousarray(x, kind.dtype)
+        with np.errstate(all="ignore"):
+            found = np.ascontiguousarray(x, kind.dtype)
+        if is_float(kind.dtype):
+            if not np.isfinite(found.astype(np.float32)).all():
+                raise UsageError("calibration data must be finite", where)
+        elif not np.array_equal(found, x):
+            why = f"they are {part.dtype}, and the input is {kind}"
+            raise UsageError("calibration data are no such integers", where, why)
+        return found
 
 
 def _shape_of_runs(
@@ -152,23 +203,33 @@ def _shape_of_runs(
             return "one", shape
         if have[1:] == shape:
             return "stacked", shape
-        if shape and have[1:] == shape[1:]:
+        if shape and have[1:] == shape[1:] and have[0] >= shape[0]:
             return "batched", shape
         if shape and shape[0] == 1 and have == shape[1:]:
             return "bare", shape
     return None
 
 
-def _parts(value: Array, how: str, shape: tuple[int, ...]) -> Iterator[Array]:
-    """The runs of an array."""
+def _parts(value: Array, how: str, shape: tuple[int, ...]) -> Runs:
+    """The runs of an array, as views of it; what does not fill a batch is left out."""
     if how in {"one", "bare"}:
-        yield value.reshape(shape)
-    elif how == "stacked":
-        yield from value
-    else:
-        size = max(shape[0], 1)
-        for start in range(0, len(value) - size + 1, size):
-            yield value[start : start + size]
+        return value.reshape(1, *shape)
+    if how == "stacked":
+        return value
+    size = max(shape[0], 1)
+    count = len(value) // size
+    return np.asarray(value[: count * size]).reshape(count, *shape)
+
+
+def _labels(labels: Array | None, count: int, where: str) -> Array | None:
+    """The labels of each run."""
+    if labels is None:
+        return None
+    flat = np.asarray(labels).reshape(-1)
+    if flat.dtype.kind not in "iu" or not count or len(flat) % count:
+        why = f"there are {len(flat)} of type {flat.dtype} for {count} runs"
+        raise UsageError("the labels do not fit the calibration data", where, why)
+    return flat.astype(np.int64).reshape(count, -1)
 
 
 def _checked(value: Any) -> Source:

@@ -7,6 +7,7 @@ import numpy as np
 from kcompiler.graph.node import Array
 
 HALF = 2048  # bins on each side of 0
+_LEAST = 1e-30  # of the reach: float32 has its reciprocal
 
 
 class Histogram:
@@ -38,7 +39,7 @@ class Histogram:
 
     def _grow(self, size: float) -> None:
         if self.reach == 0.0:
-            self.reach = size or 1.0
+            self.reach = max(size, _LEAST) if size else 1.0
         while self.reach < size:
             inner = self.counts.reshape(-1, 2).sum(1)
             self.counts = np.concatenate([np.zeros(HALF // 2, np.int64), inner])

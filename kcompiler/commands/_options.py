@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -20,7 +21,36 @@ F = TypeVar("F", bound=Callable[..., Any])
 MODEL = click.argument("model", type=click.Path())
 TARGET = click.option("--target", "-t", metavar="T", required=True, help="NPU to compile for.")
 PRECISION = click.option(
-    "--precision", "-p", metavar="P", help="Float type on the NPU; by default the target's first."
+    "--precision",
+    "-p",
+    metavar="P",
+    help="Numbers on the NPU: f16, bf16, f32, int8, mixed; by default the target's first.",
+)
+CALIBRATION = click.option(
+    "--calibration",
+    metavar="DATA",
+    help="Samples for int8: .npy, .npz, a folder of them or of pictures.",
+)
+PREPROCESS = click.option(
+    "--preprocess",
+    metavar="P",
+    help="How they become inputs: scale=255,mean=0.498,std=0.502,layout=NHWC.",
+)
+OBSERVER = click.option(
+    "--observer",
+    metavar="O",
+    default="auto",
+    help="What chooses ranges: min-max, percentile, entropy, mse; auto: what fits each best.",
+)
+SYMMETRIC = click.option(
+    "--symmetric/--asymmetric", default=False, help="Activations with zero point 0, or any."
+)
+MIN_SQNR = click.option(
+    "--min-sqnr",
+    metavar="DB",
+    type=float,
+    default=30.0,
+    help="For mixed: layers stay float until the outputs are so near.",
 )
 DIM = click.option(
     "--dim",
@@ -48,34 +78,58 @@ def input_option(help_: str) -> Callable[[F], F]:
 
 
 def model_options(function: F) -> F:
-    """A model, a target, and how to compile the one for the other."""
-    for option in reversed((MODEL, TARGET, PRECISION, DIM, SHAPE, VALUE)):
-        function = option(function)
-    return function
+    """A model, a target, and how to compile the one for the other: `wish` has it all."""
+
+    @wraps(function)
+    def collected(**given: Any) -> Any:
+        wish = Wish(**{name: given.pop(name) for name in Wish._fields})
+        return function(wish=wish, **given)
+
+    decorated: Any = collected
+    for option in reversed((MODEL, TARGET, PRECISION, DIM, SHAPE, VALUE, *_QUANTIZATION)):
+        decorated = option(decorated)
+    found: F = decorated
+    return found
 
 
-def compiled(
-    model: str,
-    target: str,
-    precision: str | None,
-    dims: Iterable[str],
-    shapes: Iterable[str],
-    *,
-    values: Iterable[str] = (),
-    strict: bool = False,
-) -> CompiledModel:
-    """The model, compiled as the options of `model_options` say."""
-    from kcompiler.api import compile as compile_model
+_QUANTIZATION = (CALIBRATION, PREPROCESS, OBSERVER, SYMMETRIC, MIN_SQNR)
 
-    return compile_model(
-        model,
-        target,
-        precision=precision,
-        dims=parse_dims(dims),
-        shapes=parse_shapes(shapes),
-        values=parse_values(values),
-        strict=strict,
-    )
+
+class Wish(NamedTuple):  # a dataclass would take its time at every start
+    """What the options of `model_options` say."""
+
+    model: str
+    target: str
+    precision: str | None
+    dims: tuple[str, ...]
+    shapes: tuple[str, ...]
+    values: tuple[str, ...]
+    calibration: str | None
+    preprocess: str | None
+    observer: str
+    symmetric: bool
+    min_sqnr: float
+
+    def compiled(self, *, strict: bool = False) -> CompiledModel:
+        """The model, compiled so."""
+        from kcompiler.api import compile as compile_model
+        from kcompiler.calibration.recipe import Quantization
+
+        recipe = Quantization(
+            observer=self.observer, symmetric=self.symmetric, min_sqnr=self.min_sqnr
+        )
+        return compile_model(
+            self.model,
+            self.target,
+            precision=self.precision,
+            dims=parse_dims(self.dims),
+            shapes=parse_shapes(self.shapes),
+            values=parse_values(self.values),
+            calibration=self.calibration,
+            preprocess=self.preprocess,
+            quantization=recipe,
+            strict=strict,
+        )
 
 
 def parse_dims(texts: Iterable[str]) -> dict[str, int | str]:
@@ -151,19 +205,9 @@ def load_arrays(texts: Iterable[str]) -> dict[str, Array]:
 
 def load_array(path: str) -> Array:
     """The array of a .npy file, mapped into memory; nothing in the file is executed."""
-    import numpy as np
+    from kcompiler.calibration.files import read_array
 
-    try:
-        found = np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise UsageError("there is no such file", path) from None
-    except OSError as error:
-        raise UsageError("the file cannot be read", path, error.strerror or str(error)) from None
-    except (ValueError, EOFError, OverflowError, SyntaxError) as error:
-        why = (str(error).splitlines() or ["its header is damaged"])[0]
-        fix = "write it with numpy.save(path, array)"
-        raise UsageError("this is not an array file (.npy)", path, why, fix) from None
-    return found.view(np.ndarray)
+    return read_array(Path(path))
 
 
 def save_array(path: str, value: Any) -> None:

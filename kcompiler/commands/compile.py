@@ -10,10 +10,9 @@ import click
 from kcompiler.commands import _options as options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kcompiler.api import CompiledModel
-    from kcompiler.verify import LayerError
 
 
 @click.command("compile")
@@ -32,12 +31,7 @@ if TYPE_CHECKING:
 @options.JSON
 @click.option("--verbose", "-v", is_flag=True, help="Say on standard error what is being done.")
 def command(  # noqa: PLR0917 - click passes them by name
-    model: str,
-    target: str,
-    precision: str | None,
-    dims: tuple[str, ...],
-    shapes: tuple[str, ...],
-    values: tuple[str, ...],
+    wish: options.Wish,
     output: str | None,
     inputs: tuple[str, ...],
     strict: bool,
@@ -55,46 +49,59 @@ def command(  # noqa: PLR0917 - click passes them by name
         raise UsageError("--input and --no-verify exclude each other: inputs serve to verify")
     given = options.load_arrays(inputs)
     say = _Speaker(verbose)
+    model = wish.model
     with say.phase(f"compiling {model}"):
-        compiled = options.compiled(
-            model, target, precision, dims, shapes, values=values, strict=strict
-        )
+        compiled = wish.compiled(strict=strict)
     if emit is not None:
         click.echo(_emitted(compiled, emit), nl=False, err=as_json)
     if not no_verify:
         with say.phase(f"verifying {model} on the simulator"):
             compiled.verify(given)
-    rows = None
+    tables: list[Any] = []
+    extra: dict[str, Any] = {}
     if layers:
         with say.phase(f"comparing the kernels of {model} with float32"):
-            rows = compiled.layers(given)
+            tables, extra = _layers(compiled, given)
     output = output or f"{Path(model).stem}.kpkg"
-    return _finish(compiled, output, trace, rows, as_json=as_json, err=emit is not None)
+    shown = extra if as_json else None
+    return _finish(compiled, output, trace, tables, shown, err=emit is not None)
+
+
+def _layers(compiled: CompiledModel, given: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """What `--layers` prints: tables, or members of the JSON object."""
+    from kcompiler.report.layers import layer_table
+    from kcompiler.report.quantization import quantization_tables
+
+    report = compiled.report().quantization
+    if report is not None:
+        return quantization_tables(report), {"quantization": dict(report)}
+    rows = compiled.layers(given)
+    return [layer_table(rows)], {"layers": [row.json() for row in rows]}
 
 
 def _finish(
     compiled: CompiledModel,
     output: str,
     trace: str | None,
-    rows: Sequence[LayerError] | None,
+    tables: Sequence[Any],
+    extra: Mapping[str, Any] | None,
     *,
-    as_json: bool,
     err: bool,
 ) -> int:
-    """Write files, print the summary; a model that fails its checks is not written."""
+    """Write files, print the summary; a model that fails its checks is not written.
+
+    With `extra` members the summary is one JSON object, else it stands under the tables.
+    """
     result = compiled.verification
     if result is None or result.ok:
         compiled.save(output)
     if trace is not None:
         _write_trace(compiled, trace)
-    if as_json:
-        extra = {} if rows is None else {"layers": [row.json() for row in rows]}
-        options.print_json(compiled.report().json() | extra)
+    if extra is not None:
+        options.print_json({**compiled.report().json(), **extra})
     else:
-        from kcompiler.report.layers import layer_table
         from kcompiler.report.summary import summary
 
-        tables = [] if rows is None else [layer_table(rows)]
         options.print_table(*tables, summary(compiled.report()), err=err)
     if result is not None:
         result.raise_for_failure()

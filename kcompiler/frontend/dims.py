@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from onnx import TensorProto, TypeProto, ValueInfoProto
 
 from kcompiler.errors import KcompilerError, UnsupportedError, UsageError
-from kcompiler.frontend.tensors import numpy_dtype
+from kcompiler.frontend.tensors import check_rank, numpy_dtype
 from kcompiler.graph.types import TensorType
 
 # Names that exporters write where they mean "some extent", not "the same extent as elsewhere".
@@ -136,6 +136,7 @@ def _fixed(
 ) -> TensorType:
     dtype = numpy_dtype(declared.elem_type, f"input {declared.name!r}")
     pattern = declared.shape if declared.shape is not None else shapes[declared.name]
+    check_rank(len(pattern), f"input {declared.name!r}")
     return TensorType(
         dtype, tuple(extents.known[d.name] if isinstance(d, Open) else int(d) for d in pattern)
     )

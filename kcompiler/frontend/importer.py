@@ -19,9 +19,10 @@ from kcompiler.frontend.scope import Scope, Value
 from kcompiler.frontend.settle import Settler
 from kcompiler.frontend.source import Source
 from kcompiler.frontend.sparse import dense
-from kcompiler.frontend.tensors import decode
+from kcompiler.frontend.tensors import check_rank, decode
 from kcompiler.frontend.weights import WeightCheck
 from kcompiler.graph.node import Array, Constant, Op
+from kcompiler.graph.types import TensorType
 
 # What goes wrong inside an importer when a node makes no sense. Bugs of ours look the same; the
 # host is tried before anything is reported.
@@ -104,6 +105,9 @@ class Importer:
         name = scope.prefix + (proto.name or f"{proto.op_type}_{index}")
         try:
             results = self._results(proto, name, scope)
+            for result in results:
+                if isinstance(result, Op) and isinstance(result.type, TensorType):
+                    check_rank(result.type.rank)
         except KcompilerError as error:
             error.where = error.where or name
             error.args = (error.what, error.where, error.why, error.fix)

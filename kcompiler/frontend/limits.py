@@ -19,3 +19,5 @@ DEPTH: Final = 40
 TABLE: Final = 1 << 24
 # Elements of an axis that is put together from known indices.
 INDICES: Final = 1 << 20
+# Pairs of elements that are compared where an operator writes at indices that are inputs.
+PAIRS: Final = 1 << 25

@@ -93,6 +93,9 @@ def check(proto: NodeProto, schema: defs.OpSchema) -> None:
         if not low <= len(names) <= high:
             allowed = str(low) if low == high else f"{low} to {high}"
             raise ModelError(f"{proto.op_type} takes {allowed} {kind}, this one has {len(names)}")
+    for place, name in enumerate(proto.input):
+        if not name and not rules.optional[min(place, len(rules.optional) - 1)]:
+            raise ModelError(f"{proto.op_type} needs operand {place}, and it is left out")
     given = {a.name for a in proto.attribute}
     for missing in rules.required:
         if missing not in given:
@@ -116,6 +119,9 @@ class _Rules:
     def __init__(self, schema: defs.OpSchema) -> None:
         self.inputs = (schema.min_input, schema.max_input)
         self.outputs = (schema.min_output, schema.max_output)
+        optional = defs.OpSchema.FormalParameterOption.Optional
+        # Beyond the last stand more of a variadic operand, of which none may be left out.
+        self.optional = [i.option == optional for i in schema.inputs]
         attributes = schema.attributes
         self.attributes = {name: _number(a.type) for name, a in attributes.items()}
         self.required = [name for name, a in attributes.items() if a.required]

@@ -37,6 +37,14 @@ _NO_NUMBERS = {TensorProto.STRING, TensorProto.UNDEFINED}
 _MAX_RANK = 64  # numpy's limit
 
 
+def check_rank(rank: int, where: str = "") -> None:
+    """Raise `UnsupportedError` for more dimensions than an array of numpy has."""
+    if rank > _MAX_RANK:
+        raise UnsupportedError(
+            f"a tensor has {rank} dimensions", where, f"at most {_MAX_RANK} can be held in memory"
+        )
+
+
 def numpy_dtype(elem_type: int, where: str) -> np.dtype[Any]:
     """The element type that an ONNX number stands for; raises `UnsupportedError` for others."""
     names = TensorProto.DataType

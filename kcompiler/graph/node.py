@@ -12,6 +12,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from operator import is_
 from typing import Any, ClassVar, Self, TypeAlias, dataclass_transform
 
 import numpy as np
@@ -58,6 +59,7 @@ class Op(_Grammar):
     registry: ClassVar[dict[str, type[Op]]] = {}
     field_names: ClassVar[tuple[str, ...]] = ()
     operand_fields: ClassVar[tuple[str, ...]] = ()
+    attribute_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         super().__init_subclass__()
@@ -65,6 +67,8 @@ class Op(_Grammar):
             cls.evaluate = np.errstate(all="ignore")(cls.__dict__["evaluate"])  # type: ignore[method-assign]
         cls.field_names = tuple(f.name for f in dataclasses.fields(cls))
         cls.operand_fields = _operand_fields(cls)
+        others = {"origin", *cls.operand_fields}
+        cls.attribute_fields = tuple(n for n in cls.field_names if n not in others)
         if abstract:
             return
         if cls.__name__ in Op.registry:
@@ -119,15 +123,11 @@ class Op(_Grammar):
     @property
     def attributes(self) -> dict[str, Any]:
         """The fields that are no operands, `origin` left out."""
-        operands = self.operand_fields
-        names = (f.name for f in dataclasses.fields(self) if f.name != "origin")
-        return {name: getattr(self, name) for name in names if name not in operands}
+        return {name: getattr(self, name) for name in self.attribute_fields}
 
     def with_operands(self, operands: Sequence[Op]) -> Self:
         """The same operator on other operands (as many as `self.operands`)."""
-        if len(operands) == len(self.operands) and all(
-            new is old for new, old in zip(operands, self.operands, strict=True)
-        ):
+        if len(operands) == len(self.operands) and all(map(is_, operands, self.operands)):
             return self
         same = [o.type for o in operands] == [o.type for o in self.operands]
         fresh = iter(operands)
@@ -138,15 +138,17 @@ class Op(_Grammar):
                 changed[name] = tuple(next(fresh) for _ in value)
             elif value is not None:
                 changed[name] = next(fresh)
-        return self._copied(changed) if same else dataclasses.replace(self, **changed)
+        if not same:
+            return dataclasses.replace(self, **changed)
+        return self._copied(changed, tuple(operands))
 
     def with_origin(self, origin: Sequence[str]) -> Self:
         """The same node, remembered as coming from other ONNX nodes."""
         if tuple(origin) == self.origin:
             return self
-        return self._copied({"origin": tuple(origin)})
+        return self._copied({"origin": tuple(origin)}, self.operands)
 
-    def _copied(self, changed: Mapping[str, Any]) -> Self:
+    def _copied(self, changed: Mapping[str, Any], operands: tuple[Op, ...]) -> Self:
         """The node with other fields and the same type, which is not inferred again.
 
         Passes copy every node many times: most of what `dataclasses.replace` would do is that.
@@ -154,7 +156,7 @@ class Op(_Grammar):
         new = object.__new__(type(self))
         fields = {name: self.__dict__[name] for name in self.field_names}
         new.__dict__.update(fields, **changed)
-        new.__dict__["type"] = self.type
+        new.__dict__.update(type=self.type, operands=operands)
         return new
 
     def __repr__(self) -> str:
@@ -188,6 +190,21 @@ class Constant(Op):
 
     def evaluate(self) -> Array:
         return self.value
+
+    @cached_property
+    def number(self) -> float | None:
+        """The number that every element has, or None."""
+        value = self.value
+        if not value.size or value.dtype.kind == "c":
+            return None
+        first = value[(0,) * value.ndim]
+        if value.ndim:
+            # Most constants are weights: a few elements tell so without reading them all.
+            if value[(-1,) * value.ndim] != first or (value[0] != value[0].flat[0]).any():
+                return None
+            if not (value == first).all():
+                return None
+        return float(first) if first == first else None  # noqa: PLR0124 - NaN
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,6 @@ import numpy as np
 from kcompiler.graph.matmul import accumulator
 from kcompiler.graph.node import Constant, Op
 from kcompiler.graph.operators.contraction import Contract, Conv
-from kcompiler.graph.operators.elementwise import Cast
 from kcompiler.graph.operators.movement import Reshape
 from kcompiler.graph.operators.reduction import ArgReduce, Reduce, Window
 from kcompiler.graph.types import BOOL, I32, is_float
@@ -19,7 +18,7 @@ from kcompiler.kernel.expr import Apply, Const, Expr, Load
 from kcompiler.kernel.loops import At, Index, Loops, Place, Scope, Unsupported
 from kcompiler.kernel.lowering import Lowering, Value
 from kcompiler.kernel.nest import Affine
-from kcompiler.scalar import lowest, working_dtype
+from kcompiler.scalar import lowest
 
 
 def product(x: Load, y: Load, acc: np.dtype[Any]) -> Expr:
@@ -85,19 +84,11 @@ def window(low: Lowering, op: Window) -> Place:
     outer = {"n": n, "m": c, **numbered("y", op.shape[2:])}
     below = lowest(op.dtype) if op.function == "max" else 0
     fill = below if any((*op.pads_low, *op.pads_high)) else None
-    x = _widened(op.x) if fill == 0 else op.x
 
     def body(scope: Scope, at: At) -> Expr:
-        return low.read(x, scope, (at["n"], at["m"], *windows(op, at)), fill)
+        return low.read(op.x, scope, (at["n"], at["m"], *windows(op, at)), fill)
 
     return low.emit(op, Loops.over(outer, numbered("k", op.window)), op.function, body)
-
-
-def _widened(op: Op) -> Op:
-    """What a cast reads, where every read widens as the cast does: padding of 0 goes around it."""
-    if not isinstance(op, Cast) or not is_float(op.x.dtype):
-        return op
-    return op.x if working_dtype(op.x.dtype) == op.dtype else op
 
 
 def over(op: Op, axes: Sequence[int]) -> tuple[Loops, tuple[str, ...]]:

@@ -240,6 +240,8 @@ class Lowering(Emitter):
             return self.access(op, value, scope, index, fill)
         if value is None and ((is_movement(op) and fill is None) or isinstance(op, Transpose)):
             return self.read(op.operands[0], scope, self.through(op, scope, index), fill)
+        if value is None and is_conversion(op) and fill in {None, 0}:
+            return self.read(op.operands[0], scope, index, fill)
         if value is None and isinstance(op, Pad) and fill in {None, op.value}:
             return self.read(op.x, scope, shifted(index, op.low), op.value)
         return self.access(op, self.store(op, op.dtype), scope, index, fill)
@@ -306,14 +308,15 @@ class Lowering(Emitter):
         op = self.outer(op)
         if id(op) in self.weights:
             return self.weights[id(op)]
-        if isinstance(op, Elementwise):
+        total = 0
+        if id(op) not in self.inside:
+            pass  # it lies in memory
+        elif isinstance(op, Elementwise):
             total = cost(op) + sum(self.weight(x) for x in op.operands)
-        elif id(op) in self.inside and (is_movement(op) or isinstance(op, Concat)):
+        elif is_movement(op) or isinstance(op, Concat):
             total = max(self.weight(x) for x in op.operands)
-        elif id(op) in self.inside and isinstance(op, COMPOSITES):
+        elif isinstance(op, COMPOSITES):
             total = SPECIAL
-        else:
-            total = 0
         self.weights[id(op)] = total
         self.kept.append(op)
         return total
@@ -321,9 +324,16 @@ class Lowering(Emitter):
 
 def cost(op: Elementwise) -> int:
     """What one application counts: nothing where a read converts anyway."""
-    if isinstance(op, Cast) and working_dtype(op.dtype) == op.dtype == working_dtype(op.x.dtype):
+    if is_conversion(op):
         return 0
     return 1 if op.function in SIMPLE else SPECIAL
+
+
+def is_conversion(op: Op) -> bool:
+    """Whether an operator does what a read does anyway: to the compute type of what it reads."""
+    if not isinstance(op, Cast):
+        return False
+    return working_dtype(op.dtype) == op.dtype == working_dtype(op.x.dtype)
 
 
 def outside(index: Index, shape: tuple[int, ...], scope: Scope) -> bool:

@@ -50,7 +50,10 @@ class Affine:
 
     def coefficient(self, name: str) -> int:
         """The factor of an axis, 0 when it does not occur."""
-        return dict(self.terms).get(name, 0)
+        for axis, c in self.terms:
+            if axis == name:
+                return c
+        return 0
 
     def at(self, point: Mapping[str, int]) -> int:
         """The value at a point; absent axes count as 0."""

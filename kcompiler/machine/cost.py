@@ -7,7 +7,7 @@ instructions there are, except in `dma_cycles`.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -54,6 +54,14 @@ SPECIAL = frozenset(
 """Scalar functions that take a vector engine `special` cycles instead of one."""
 
 
+@runtime_checkable
+class OwnProducts(Protocol):
+    """A matrix engine that is no systolic array and says itself what a product takes."""
+
+    def product_cycles(self, m: Amount, k: Amount, n: Amount) -> Cycles:
+        """Cycles of an m x k by k x n product whose second factor the engine holds."""
+
+
 def mac_rate(engine: MatrixEngine, dtype: np.dtype[Any] | str) -> float:
     """Multiply-accumulates per cell and cycle for a type; 1 where the chip does not say."""
     name = dtype if isinstance(dtype, str) else dtype_name(dtype)
@@ -96,9 +104,18 @@ def contraction_cycles(
     *,
     swap: bool = True,
 ) -> Cycles:
-    """`systolic_cycles` of a product; with `swap`, of the better stationary factor."""
-    straight = systolic_cycles(m, k, n, engine, dtype)
-    return np.minimum(straight, systolic_cycles(n, k, m, engine, dtype)) if swap else straight
+    """Cycles of one product: `systolic_cycles` unless the engine has a formula of its own.
+
+    With `swap`, of the better stationary factor.
+    """
+
+    def holding_second(rows: Amount, columns: Amount) -> Cycles:
+        if isinstance(engine, OwnProducts):
+            return engine.product_cycles(rows, k, columns)
+        return systolic_cycles(rows, k, columns, engine, dtype)
+
+    straight = holding_second(m, n)
+    return np.minimum(straight, holding_second(n, m)) if swap else straight
 
 
 def vector_cycles(

@@ -219,10 +219,14 @@ def record_taker(cls: type[Packed]) -> Take:
         except _Malformed as error:
             error.within(name)
             raise
+        # Not `cls(**values)`, which would look at every field again: here each is legal.
+        made = object.__new__(cls)
+        made.__dict__.update(values)
         try:
-            return cls(**values)
-        except ValueError as error:  # from its `check`: every field is legal here
-            raise _Malformed(str(error).removeprefix(f"{cls.title()}: "), start) from None
+            made.check()
+        except ValueError as error:
+            raise _Malformed(str(error), start) from None
+        return made
 
     return take_record
 

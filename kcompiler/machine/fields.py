@@ -66,6 +66,8 @@ class Integer:
 
     def check(self, value: Any) -> int:
         """`value` as an exact int (numpy integers and bools are converted), or ValueError."""
+        if type(value) is int and self.low <= value <= self.high:
+            return value
         if type(value) is not int:
             try:
                 value = int(operator.index(value))

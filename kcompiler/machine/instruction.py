@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Self, dataclass_transform
 
@@ -55,6 +55,7 @@ class Packed:
     """
 
     operands: ClassVar[tuple[Operand, ...]] = ()
+    _checks: ClassVar[tuple[tuple[str, Callable[[Any], Any]], ...]] = ()
     _put: ClassVar[staticmethod[[encoding.Writer, Any], None]]
 
     @classmethod
@@ -70,9 +71,8 @@ class Packed:
         values = self.__dict__
         name = ""
         try:
-            for operand in self.operands:
-                name = operand.name
-                values[name] = operand.kind.check(values[name])
+            for name, check in self._checks:
+                values[name] = check(values[name])
         except ValueError as error:
             raise FieldError(f"{self.title()}: field {name}: {error}") from None
         try:
@@ -248,4 +248,5 @@ def _declare(cls: type[Packed], frame: type[Packed]) -> None:
                 raise TypeError(f"{place}: default: {error}") from None
         operands.append(Operand(declared.name, kind, declared.metadata["doc"], default))
     cls.operands = tuple(operands)
+    cls._checks = tuple((o.name, o.kind.check) for o in operands)
     cls._put = staticmethod(encoding.record_putter(cls))

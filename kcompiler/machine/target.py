@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from kcompiler.graph.node import Op
@@ -13,6 +13,10 @@ from kcompiler.kernel.statements import Kernel
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.instruction import Isa
 from kcompiler.machine.program import Binding
+
+FLOATS = ("f16", "bf16", "f32")
+INTEGERS = ("int8", "mixed")
+"""Precisions that need calibration; `mixed` keeps the most sensitive layers in a float type."""
 
 Constraint: TypeAlias = Callable[[Op], bool]
 """True when the operator may run; the docstring is the reason shown to the user when it may not."""
@@ -31,6 +35,13 @@ class Target(ABC):
     isa: type[Isa]
     precisions: tuple[str, ...]  # the first is the default
     constraints: tuple[Constraint, ...]
+    integer_only: bool = field(default=False, kw_only=True)
+    """Nothing but 8-bit integers may lie between kernels: int8 quantizes all tensors there."""
+
+    @property
+    def float_type(self) -> str:
+        """What tensors are that are no integers: the first float precision, or float32's."""
+        return next((name for name in self.precisions if name in FLOATS), "f32")
 
     def refusal(self, op: Op) -> str | None:
         """Why `op` cannot run on this NPU (the first broken constraint's docstring), or None.

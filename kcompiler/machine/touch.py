@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from kcompiler.machine.layouts import apart
 
@@ -23,14 +24,14 @@ class Touch:
     run: int
     dims: tuple[tuple[int, int], ...] = ()
 
-    @property
+    @cached_property
     def start(self) -> int:
         """First byte that may be touched."""
         return self.base + sum(
             s * _lowest(mask) if s >= 0 else s * _highest(mask) for s, mask in self.dims
         )
 
-    @property
+    @cached_property
     def stop(self) -> int:
         """One past the last byte that may be touched."""
         high = sum(s * _highest(mask) if s >= 0 else s * _lowest(mask) for s, mask in self.dims)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from kcompiler.api import CompileCost, CompiledModel
     from kcompiler.buckets.bucket import Bucket
     from kcompiler.graph.types import OpenType, TensorType
-    from kcompiler.machine.chip import Memory
+    from kcompiler.machine.chip import Chip, Memory
+    from kcompiler.machine.instruction import Isa
     from kcompiler.machine.program import Program
-    from kcompiler.machine.target import Target
     from kcompiler.package import PackageInfo
     from kcompiler.verify import Verification
 
@@ -68,6 +68,7 @@ class Report:
     link_seconds: float = 0.0  # of all of them, modelled; not in `seconds`
     link_between: float = 0.0  # of those between parts of the model
     buckets: tuple[BucketTime, ...] = ()  # the rest of the report is that of the largest
+    quantization: Mapping[str, Any] | None = None  # what was decided, and how exact it is
 
     @property
     def mac_share(self) -> float:
@@ -95,6 +96,7 @@ class Report:
             "memory": {name: {"peak": p, "size": s} for name, (p, s) in self.memory.items()},
             "link": _link(self),
             **({"buckets": [b.json() for b in self.buckets]} if self.buckets else {}),
+            **({"quantization": dict(self.quantization)} if self.quantization else {}),
             "facts": {"unknown": self.unknown_facts, "total": self.total_facts},
             "verify": _verify(self.verification),
             "compile": _compile(self.cost),
@@ -137,6 +139,7 @@ def make_report(model: CompiledModel) -> Report:
         link_seconds=link_seconds([c.nbytes for c in crossed], chip.host),
         link_between=link_seconds(between, chip.host),
         buckets=tuple(_bucket(b, made) for b, made in model.buckets),
+        quantization=compilation.facts.get("quantization"),
     )
 
 
@@ -179,16 +182,17 @@ def _peak(model: CompiledModel, memory: Memory) -> int:
     """
     if not memory.per_core:
         return max((s.program.used.get(memory.name, 0) for s in model.programs), default=0)
-    return max((_extent(s.program, model.target, memory) for s in model.programs), default=0)
+    programs = zip(model.programs, model.code, strict=True)
+    extents = (_extent(s.program, code, model.target.chip, memory) for s, code in programs)
+    return max(extents, default=0)
 
 
-def _extent(program: Program, target: Target, memory: Memory) -> int:
+def _extent(program: Program, code: Sequence[Isa], chip: Chip, memory: Memory) -> int:
     """What is read in a per-core memory was written there before: writes alone tell."""
-    code: list[Any] = list(target.isa.decode_program(program.code))
     most = 0
     for kernel in program.kernels:
         block = code[kernel.first : kernel.first + kernel.count]
-        touches = [t for i in block if not is_wait(i) for t in i.writes(target.chip)]
+        touches = [t for i in block if not is_wait(i) for t in i.writes(chip)]
         own = [t for t in touches if t.memory == memory.name and not t.empty]
         if own:
             most = max(most, max(t.stop for t in own) - min(t.start for t in own))

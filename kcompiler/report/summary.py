@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from kcompiler.report.quantization import output_lines
 from kcompiler.report.units import capacity, count, nbytes, percent, printable, seconds
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         yield from _verification(report.verification)
     else:
         yield "verified", "no"
+    if report.quantization is not None and report.quantization["outputs"]:
+        yield "calibration", "\n".join(output_lines(report.quantization["outputs"]))
     if report.cost is not None:
         rss = nbytes(report.cost.peak_rss_mb * (1 << 20))
         yield "compile", f"{report.cost.cpu_seconds:.1f} s CPU, {rss} resident"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,16 @@ from kcompiler.tiling.space import Space
 
 Values: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Engine: TypeAlias = Literal["load", "store", "matrix", "vector"]
+
+
+@runtime_checkable
+class OwnNests(Protocol):
+    """A vector engine that says itself what a nest takes, start-up included."""
+
+    def nest_cycles(
+        self, nest: Nest, extents: Mapping[str, Any], dtypes: Sequence[np.dtype[Any]]
+    ) -> Values:
+        """Cycles of a nest with other extents; `dtypes` are the element types of its reads."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,8 @@ def contraction_axes(nest: Nest) -> tuple[list[str], list[str], list[str], list[
 def _vector_cycles(
     nest: Nest, extents: Mapping[str, Any], dtypes: Sequence[np.dtype[Any]], chip: Chip
 ) -> Values:
+    if isinstance(chip.vector, OwnNests):
+        return chip.vector.nest_cycles(nest, extents, dtypes)
     outer = prod((extents[a.name] for a in nest.parallel), start=1)
     points = outer * prod((extents[a.name] for a in nest.reduced), start=1)
     plain, special = cost.operations(nest.body)

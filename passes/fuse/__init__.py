@@ -16,14 +16,16 @@ class Fuse(Pass):
     moves data. Movement operators are views inside of who reads them where strides can express
     that; else the kernel before writes its result moved, or a kernel copies. No work is done twice.
     The result computes the same numbers bit for bit. A kernel has at most `max_inputs` tensors to
-    read (unless a single operator has more) and `max_members` operators.
+    read (unless a single operator has more) and `max_members` operators. For a chip that moves
+    bytes alone, `integer` keeps kernels of floats apart from those of bytes.
     """
 
     max_inputs: int = 6
     max_members: int = 40
+    integer: bool = False
 
     def run(self, ir: Graph) -> Graph:
-        limits = Limits(self.max_inputs, self.max_members, supported)
+        limits = Limits(self.max_inputs, self.max_members, supported, self.integer)
         plan = Materializer(ir, Grouping(ir, limits).run())
         groups = plan.run()
         made: dict[int, Op] = {}

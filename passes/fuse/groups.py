@@ -40,6 +40,7 @@ from kcompiler.graph.operators import (
     Window,
 )
 from kcompiler.graph.operators.movement import Reshape
+from kcompiler.graph.types import is_integer
 from kcompiler.kernel.views import is_movement
 
 # Kernels of their own: what follows and precedes them is not part of them.
@@ -80,11 +81,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one kernel may have at most; `supported` says whether it can be made."""
+    """What one kernel may have at most; `supported` says whether it can be made.
+
+    With `integer`, bytes and other numbers do not meet in a kernel's operands and result.
+    """
 
     inputs: int
     members: int
     supported: Callable[[Group], bool]
+    integer: bool = False
 
 
 class Grouping:
@@ -154,6 +159,10 @@ class Grouping:
     def _stop_at_bytes(self, found: list[tuple[tuple[Op, ...], Op]]) -> None:
         """Leave making numbers of stored bytes to a reader that can do it on its way in."""
         members, root = found[-1]
+        if self.limits.integer:
+            last = max((i for i, (_, stored) in enumerate(found) if _is_byte(stored)), default=-1)
+            del found[last + 1 if last >= 0 else len(found) :]
+            return
         readers = self.users(root)
         if id(root) in self.outputs or not all(
             isinstance(r, (*WITH_PROLOGUE, Elementwise)) for r in readers
@@ -215,12 +224,18 @@ class Grouping:
             return False
         if any(u not in group for u in self.users(producer)):
             return False
+        if self.limits.integer and _is_byte(producer) and isinstance(producer, Elementwise):
+            return False
         larger = Group([*group.members, producer], group.root)
         if len(inputs_of(larger.members)) > max(self.limits.inputs, len(inputs_of(group.members))):
             return False
         copies = isinstance(producer, COPIES)
         takes = windowed or isinstance(reader, Elementwise)
         return not copies or (takes and self.limits.supported(larger))
+
+
+def _is_byte(op: Op) -> bool:
+    return is_integer(op.dtype) and op.dtype.itemsize == 1
 
 
 def _only_numbers(op: Op) -> bool:

@@ -6,11 +6,11 @@ from kcompiler.graph.node import Constant, Graph, Op
 from kcompiler.graph.operators import Contract, Conv, Dequantize, Quantize
 from kcompiler.graph.types import is_integer
 from kcompiler.passes import simplify
-from kcompiler.passes.cse import merge_equal
+from kcompiler.passes.cse import settled
 from kcompiler.passes.integer import contract, conv, movement, narrow, scales, sums
 from kcompiler.passes.simplify.folding import Fold
 from kcompiler.pipeline import Pass
-from kcompiler.rewrite import Rule, rewrite
+from kcompiler.rewrite import Rule
 
 RULES: tuple[Rule, ...] = (
     *movement.RULES,
@@ -35,11 +35,7 @@ class Integer(Pass):
         if not any(map(_concerns, ir.nodes)):
             return ir
         rules = (*RULES, *simplify.RULES, Fold())
-        while True:
-            after = merge_equal(rewrite(ir, rules))
-            if after is ir:
-                return _Arithmetic(ir).run()
-            ir = after
+        return _Arithmetic(settled(ir, rules)).run()
 
 
 def _concerns(op: Op) -> bool:

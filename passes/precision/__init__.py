@@ -10,6 +10,7 @@ from kcompiler.errors import UsageError
 from kcompiler.graph.build import cast
 from kcompiler.graph.node import Constant, Graph, Input, Op
 from kcompiler.graph.operators import (
+    Add,
     Attention,
     Cast,
     Contract,
@@ -45,10 +46,10 @@ class Precision(Pass):
     up in float32, everything else is float32, and the result is rounded once, when it is stored.
     Inputs, outputs and what the host reads and writes keep their types; casts stand at the border.
     Narrower floats and integers stay. A result stays float32 where the stored type is known to fail
-    it: sums over a tensor that nothing scales down, powers, what comes from wide integers or is
-    computed with numbers beyond the range, and for f32 what is float64. Constants are rounded,
-    small ones only where that keeps their size, and those of kernels that make integers, or numbers
-    of them, not at all.
+    it: sums over a tensor that nothing scales down and what is added to them, powers, what comes
+    from wide integers or is computed with numbers beyond the range, and for f32 what is float64.
+    Constants are rounded, small ones only where that keeps their size, and those of kernels that
+    make integers, or numbers of them, not at all.
     """
 
     float: str = "f16"
@@ -121,7 +122,17 @@ class _Conversion:
             return node.dtype
         if not _is_wide(root.dtype) or self.stored == F32:
             return root.dtype
-        return F32 if stays_wide(node, self.stored) else self.stored
+        wide = stays_wide(node, self.stored) or self._continues(node)
+        return F32 if wide else self.stored
+
+    def _continues(self, node: Fused) -> bool:
+        """Whether a kernel adds to a sum that another one keeps in float32."""
+        root = _unmoved(node.body.outputs[0][1])
+        if not isinstance(root, Add):
+            return False
+        read = {id(i): self.new[id(x)] for x, i in zip(node.xs, node.body.inputs, strict=True)}
+        made = (read.get(id(_unmoved(operand))) for operand in root.operands)
+        return any(isinstance(x, Fused) and x.dtype == F32 for x in made)
 
     def _as(self, x: Op, dtype: DType) -> Op:
         """The new node of `x` as an element type: a converted constant, or a kernel that casts."""
@@ -160,10 +171,7 @@ def _read_by_products(body: Graph) -> set[int]:
     for node in body.nodes:
         reads = node.operands if isinstance(node, Contract | Conv | Attention) else ()
         for operand in node.operands[:1] if isinstance(node, Gather) else reads:
-            base = operand
-            while is_movement(base):
-                base = base.operands[0]
-            found.add(id(base))
+            found.add(id(_unmoved(operand)))
     return found
 
 
@@ -172,10 +180,7 @@ def _masks(body: Graph) -> set[int]:
     found: set[int] = set()
     for node in body.nodes:
         if isinstance(node, Attention) and node.mask is not None:
-            base = node.mask
-            while is_movement(base):
-                base = base.operands[0]
-            found.add(id(base))
+            found.add(id(_unmoved(node.mask)))
     return found
 
 
@@ -189,14 +194,19 @@ def _representable(x: Constant, dtype: DType) -> bool:
 
 def stays_wide(kernel: Fused, dtype: DType) -> bool:
     """Whether a narrow type is known to fail the result of a kernel."""
-    root = kernel.body.outputs[0][1]
-    while is_movement(root):
-        root = root.operands[0]
+    root = _unmoved(kernel.body.outputs[0][1])
     if isinstance(root, Exp | Pow | CumSum) or (isinstance(root, Mul) and root.x is root.y):
         return True
     if isinstance(root, Reduce | Window) and root.function in {"sum", "prod"}:
         return True
     return any(_leaves_range(node, dtype) for node in kernel.body.nodes)
+
+
+def _unmoved(op: Op) -> Op:
+    """What a value is before reshapes, transposes and the like."""
+    while is_movement(op):
+        op = op.operands[0]
+    return op
 
 
 def _leaves_range(node: Op, dtype: DType) -> bool:

@@ -9,6 +9,8 @@ from kcompiler.calibration import OBSERVERS
 from kcompiler.errors import UsageError
 from kcompiler.graph.interpreter import HostRunner
 from kcompiler.graph.node import Array, Graph
+from kcompiler.graph.operators import Dequantize
+from kcompiler.graph.operators import Quantize as QuantizeOp
 from kcompiler.passes.quantize.equalize import equalized
 from kcompiler.passes.quantize.insert import Insert
 from kcompiler.passes.quantize.layers import Layer, find_layers, source
@@ -31,10 +33,14 @@ class Quantize(Pass):
     what the mean of a channel lost; `equalize` first moves factors between channels of neighbouring
     layers. With `min_sqnr` (dB), the layers that cost most stay float until the outputs are that
     near to float32's. `everything` quantizes all tensors between kernels, not only what products
-    and pools read. `samples` are inputs by name; what was decided is appended to `log`.
+    and pools read. A graph that has quantized tensors stays as it is: its scales are law. `samples`
+    are inputs by name, `labels` the classes of their elements, `more` says that there were others;
+    what was decided is appended to `log`.
     """
 
     samples: tuple[Mapping[str, Array], ...] = ()
+    labels: tuple[Array, ...] | None = None
+    more: bool = False
     observer: str = "auto"
     symmetric: bool = False
     bias_correction: bool = True
@@ -46,38 +52,54 @@ class Quantize(Pass):
     log: list[Report] | None = None
 
     def run(self, ir: Graph) -> Graph:
-        self._check()
+        if any(isinstance(n, QuantizeOp | Dequantize) for n in ir.nodes):
+            return self._told(ir, Report(given=True))
         graph = widened(ir)
+        layers = _with_numbers(find_layers(graph))
+        if not layers and not self.everything:
+            return self._told(ir, Report())
+        self._check()
         if self.equalize:
             graph = equalized(graph, self.samples, self.host)
-        layers = _with_numbers(find_layers(graph))
+            layers = _with_numbers(find_layers(graph))
         made = self._decide(graph, layers)
         rows: tuple[Sensitivity, ...] = ()
         if self.min_sqnr > 0:
-            walked = self.samples[: _walked(graph, self.samples)]
-            rows = choose_kept(graph, layers, made, walked, self.min_sqnr, host=self.host)
+            few = self.samples[: _walked(graph, self.samples)]
+            rows = choose_kept(graph, layers, made, few, self.min_sqnr, host=self.host)
             kept = {row.layer for row in rows if row.kept}
             layers = tuple(layer for i, layer in enumerate(layers) if i not in kept)
-            made = self._decide(graph, layers)
+            made = self._decide(graph, layers, whole=not kept)
+        counts = len(self.samples), _walked(graph, self.samples)
+        report = reported(graph, made, rows, counts, self.more)
+        return self._told(Insert(graph, layers, made).run(), report)
+
+    def _told(self, graph: Graph, report: Report) -> Graph:
         if self.log is not None:
-            self.log.append(reported(graph, made, rows))
-        return Insert(graph, layers, made).run()
+            self.log.append(report)
+        return graph
 
     def _check(self) -> None:
         if self.observer not in {*OBSERVERS, "auto"}:
             known = ", ".join((*OBSERVERS, "auto"))
             raise UsageError(f"there is no observer {self.observer!r}", fix=f"one of: {known}")
         if not self.samples:
-            raise UsageError("quantization needs calibration data", fix="give --calibration DATA")
+            why = "ranges of integers are learnt from samples of the inputs"
+            raise UsageError("int8 needs calibration data", why=why, fix="--calibration DATA")
 
-    def _decide(self, graph: Graph, layers: tuple[Layer, ...]) -> Decisions:
-        points = every(graph) if self.everything else needed(graph, layers)
+    def _decide(self, graph: Graph, layers: tuple[Layer, ...], *, whole: bool = True) -> Decisions:
+        # Where layers were kept, nothing is rounded for the sake of a sum of bytes.
+        few = needed(graph, layers, pools=whole)
+        points = every(graph, layers) if self.everything else few
         seen = histograms(graph, self.samples, points, self.host)
         settings = Settings(
             self.observer, self.symmetric, self.bias_correction, self.adaptive_rounding
         )
-        walk = Walk(graph, layers, points, settings, self.host)
-        return walk.run(self.samples[: _walked(graph, self.samples)], seen)
+        count = _walked(graph, self.samples)
+        labels = None if self.labels is None else self.labels[:count]
+        return Walk(graph, layers, points, settings, self.host).run(
+            self.samples[:count], seen, labels
+        )
 
 
 def _with_numbers(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

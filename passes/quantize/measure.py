@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,3 +40,38 @@ class Ratio:
         """The cosine of the angle between both."""
         size = float(np.sqrt(self.signal * self.found))
         return self.product / size if size else 1.0
+
+
+@dataclass(frozen=True)
+class OutputReport:
+    """How far an output is from float32 on the calibration data, as integers will compute it.
+
+    For an output of scores of classes, `agreement` is how often the largest is the same, and
+    `correct` and `correct_float` how often it is the label's, each of `count`.
+    """
+
+    name: str
+    sqnr_db: float | None
+    cosine: float
+    count: int = 0
+    agreement: int | None = None
+    correct: int | None = None
+    correct_float: int | None = None
+
+
+def report_output(
+    name: str, exact: Sequence[Array], near: Sequence[Array], labels: Sequence[Array] | None
+) -> OutputReport:
+    """The row of an output; its values, run by run."""
+    ratio = Ratio()
+    for pair in zip(exact, near, strict=True):
+        ratio.add(*pair)
+    if exact[0].ndim != 2 or exact[0].shape[1] < 2:
+        return OutputReport(name, ratio.sqnr_db, ratio.cosine)
+    right, ours = (np.concatenate([v.argmax(1) for v in side]) for side in (exact, near))
+    row = OutputReport(name, ratio.sqnr_db, ratio.cosine, len(right), int(np.sum(right == ours)))
+    if labels is None or sum(map(len, labels)) != len(right):
+        return row
+    known = np.concatenate(list(labels))
+    hits, exact_hits = (int(np.sum(side == known)) for side in (ours, right))
+    return replace(row, correct=hits, correct_float=exact_hits)

@@ -13,17 +13,18 @@ from kcompiler.passes.fuse.groups import Grouping, Limits
 from kcompiler.passes.quantize.layers import Layer, pooled, source
 
 
-def needed(graph: Graph, layers: Iterable[Layer]) -> list[Op]:
-    """What products and pools read."""
-    read = [x for layer in layers for x in layer.data] + pooled(graph)
+def needed(graph: Graph, layers: Iterable[Layer], *, pools: bool = True) -> list[Op]:
+    """What products read, and pools too."""
+    read = [x for layer in layers for x in layer.data] + (pooled(graph) if pools else [])
     return _distinct(graph, (source(x) for x in read))
 
 
-def every(graph: Graph) -> list[Op]:
+def every(graph: Graph, layers: Iterable[Layer]) -> list[Op]:
     """Every tensor of float32 between kernels: for chips that hold nothing else."""
     groups = Grouping(graph, Limits(6, 40, supported)).run()
     roots = [g.root for g in groups if not is_movement(g.root)]
-    return _distinct(graph, (source(op) for op in (*graph.inputs, *roots)))
+    found = (source(op) for op in (*graph.inputs, *roots))
+    return _distinct(graph, (*found, *needed(graph, layers)))
 
 
 def _distinct(graph: Graph, ops: Iterable[Op]) -> list[Op]:

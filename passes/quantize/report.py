@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kcompiler.graph.node import Graph
+from kcompiler.passes.quantize.measure import OutputReport
 from kcompiler.passes.quantize.sensitivity import Sensitivity
 from kcompiler.passes.quantize.walk import Decisions, LayerReport
 
@@ -22,27 +23,61 @@ class Stored:
 
 @dataclass(frozen=True)
 class Report:
-    """Tables of tensors and of layers; `sensitivity` where layers were kept in float."""
+    """Tables of outputs, tensors and layers; `sensitivity` where layers were kept in float.
 
-    tensors: tuple[Stored, ...]
-    layers: tuple[LayerReport, ...]
-    sensitivity: tuple[Sensitivity, ...] = field(default=())
+    Ranges come from `samples` runs, of which there were `more`; roundings, biases and ratios from
+    the first `walked`. `given` says that the model came quantized.
+    """
+
+    tensors: tuple[Stored, ...] = ()
+    layers: tuple[LayerReport, ...] = ()
+    outputs: tuple[OutputReport, ...] = ()
+    sensitivity: tuple[Sensitivity, ...] = ()
+    samples: int = 0
+    walked: int = 0
+    more: bool = False
+    given: bool = False
 
     def json(self) -> dict[str, Any]:
         """The report as an object."""
-        return {
-            "tensors": [dict(vars(t)) for t in self.tensors],
-            "layers": [dict(vars(row)) for row in self.layers],
-            "sensitivity": [dict(vars(row)) for row in self.sensitivity],
-        }
+        found = asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know, in sentences."""
+        if self.given:
+            return ("the model is quantized already: its scales are taken as they are",)
+        found = [self._note()]
+        if self.more:
+            found.append(f"calibration stopped after {self.samples} runs: there were more data")
+        found += [f"{row.name} stays float: {row.why}" for row in self.sensitivity if row.kept]
+        return tuple(found)
+
+    def _note(self) -> str:
+        if not self.tensors:
+            return "nothing of the model is int8" + (
+                "" if self.sensitivity else ": it has no products"
+            )
+        kinds = sorted({t.observer for t in self.tensors})
+        return (
+            f"{len(self.tensors)} tensors and the weights of {len(self.layers)} products are int8, "
+            f"calibrated on {self.samples} runs ({', '.join(kinds)})"
+        )
 
 
-def reported(graph: Graph, made: Decisions, rows: tuple[Sensitivity, ...]) -> Report:
-    """The report of decisions."""
+def reported(
+    graph: Graph,
+    made: Decisions,
+    rows: tuple[Sensitivity, ...],
+    counts: tuple[int, int],
+    more: bool,
+) -> Report:
+    """The report of decisions; `counts` are the samples, and those of them that were walked."""
     tensors = []
     for node in graph.nodes:
         if id(node) in made.schemes:
             scheme = made.schemes[id(node)]
             name = node.origin[-1] if node.origin else getattr(node, "name", repr(node))
             tensors.append(Stored(name, scheme.scale, scheme.zero, made.observers[id(node)]))
-    return Report(tuple(tensors), tuple(made.layers), rows)
+    parts = tuple(tensors), tuple(made.layers), tuple(made.outputs), rows
+    return Report(*parts, *counts, more)

@@ -33,8 +33,10 @@ class Moments:
     count: int
 
 
-def moments(layer: Layer, exact: Sequence[Array], near: Sequence[Array]) -> Moments | None:
-    """The moments over all samples, around the means, which the bias takes care of."""
+def moments(
+    layer: Layer, exact: Sequence[Array], near: Sequence[Array], *, centred: bool
+) -> Moments | None:
+    """The moments over all samples, around the means where the bias takes care of these."""
     wanted = _positions(layer, len(near))
     total = _Sums()
     for one, other in zip(exact, near, strict=True):
@@ -42,7 +44,7 @@ def moments(layer: Layer, exact: Sequence[Array], near: Sequence[Array]) -> Mome
         if e is None or x is None:
             return None
         total.add(e, x)
-    return total.centred()
+    return total.centred() if centred else Moments(total.near, total.cross, total.count)
 
 
 def _positions(layer: Layer, samples: int) -> int:

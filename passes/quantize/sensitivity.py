@@ -13,6 +13,7 @@ from kcompiler.graph.operators import Host
 from kcompiler.passes.quantize.insert import Insert
 from kcompiler.passes.quantize.layers import Layer, source
 from kcompiler.passes.quantize.measure import Ratio
+from kcompiler.passes.quantize.points import needed
 from kcompiler.passes.quantize.walk import Decisions, Samples
 
 _MOST_SAMPLES = 4  # each layer costs a run of what follows it
@@ -52,19 +53,19 @@ def choose_kept(
     while reached(kept) < wanted_db and len(kept) < len(layers):
         kept += _next(noise, order, kept, alone.signal, wanted_db)
     total = max(float(noise.sum()), 1e-300)
-    return tuple(
-        Sensitivity(
-            int(i), layers[i].name, _decibel(alone.signal, float(noise[i])),
-            float(noise[i]) / total, int(i) in kept, _why(int(i) in kept, wanted_db),
-        )
-        for i in order
-    )  # fmt: skip
+    rows = []
+    for i in map(int, order):
+        ratio, share = _decibel(alone.signal, float(noise[i])), float(noise[i]) / total
+        why = _why(i in kept, ratio, share, wanted_db)
+        rows.append(Sensitivity(i, layers[i].name, ratio, share, i in kept, why))
+    return tuple(rows)
 
 
-def _why(kept: bool, wanted_db: float) -> str:
-    if kept:
-        return f"without it the outputs would be below {wanted_db:g} dB"
-    return f"the outputs reach {wanted_db:g} dB with it in integers"
+def _why(kept: bool, alone: float | None, share: float, wanted_db: float) -> str:
+    if not kept:
+        return f"the outputs reach {wanted_db:g} dB with it in integers"
+    ratio = "exact" if alone is None else f"{alone:.1f} dB"
+    return f"alone it leaves the outputs {ratio}, {share:.0%} of the noise; {wanted_db:g} dB wanted"
 
 
 def _next(
@@ -105,9 +106,8 @@ class _Reached:
 
     def __call__(self, kept: Sequence[int]) -> float:
         layers = [layer for i, layer in enumerate(self.layers) if i not in kept]
-        read = {id(source(x)) for layer in layers for x in layer.data}
-        gone = {id(source(x)) for i in kept for x in self.layers[i].data} - read
-        schemes = {k: v for k, v in self.made.schemes.items() if k not in gone}
+        points = {id(p) for p in needed(self.graph, layers, pools=not kept)}
+        schemes = {k: v for k, v in self.made.schemes.items() if k in points}
         quantized = Insert(self.graph, layers, replace(self.made, schemes=schemes)).run()
         ratio = Ratio()
         for sample, expected in zip(self.samples, self.expected, strict=True):
@@ -149,7 +149,8 @@ class _Alone:
         return found
 
     def _noise(self, layer: Layer, after: Iterable[Op], values: dict[int, Array]) -> float:
-        changed = {id(layer.op): layer.op.evaluate(*self._rounded(layer, values))}
+        shift = self.made.shifts.get(id(layer.op), np.zeros((), np.float32))
+        changed = {id(layer.op): layer.op.evaluate(*self._rounded(layer, values)) + shift}
         for node in after:
             if isinstance(node, Host):
                 return 0.0  # what the host makes of it is not told apart

@@ -16,7 +16,7 @@ from kcompiler.graph.interpreter import HostRunner, run_nodes
 from kcompiler.graph.node import Array, Graph, Input, Op
 from kcompiler.graph.operators import Host, Item
 from kcompiler.passes.quantize.layers import Layer, bias_of, source
-from kcompiler.passes.quantize.measure import Ratio
+from kcompiler.passes.quantize.measure import OutputReport, Ratio, report_output
 from kcompiler.passes.quantize.rounding import moments, round_weights
 from kcompiler.passes.quantize.scheme import Scheme
 from kcompiler.passes.quantize.weights import Weights, quantize_weights
@@ -53,7 +53,9 @@ class Decisions:
     observers: dict[int, str] = field(default_factory=dict)
     weights: dict[int, Weights] = field(default_factory=dict)
     biases: dict[int, Array] = field(default_factory=dict)  # of layers, in numbers
+    shifts: dict[int, Array] = field(default_factory=dict)  # what of them the layer has not itself
     layers: list[LayerReport] = field(default_factory=list)
+    outputs: list[OutputReport] = field(default_factory=list)
 
 
 def histograms(
@@ -89,12 +91,20 @@ class Walk:
         self.near: dict[int, list[Array]] = {}
         self.items: dict[int, tuple[list[Sequence[Array]], list[Sequence[Array]]]] = {}
 
-    def run(self, samples: Samples, seen: Mapping[int, Histogram]) -> Decisions:
-        """Walk; `seen` holds the histograms of the points."""
+    def run(
+        self,
+        samples: Samples,
+        seen: Mapping[int, Histogram],
+        labels: Sequence[Array] | None = None,
+    ) -> Decisions:
+        """Walk; `seen` holds the histograms of the points, `labels` the classes of the samples."""
         for node, dead in _with_last_uses(self.graph):
             self._node(node, samples)
             if id(node) in self.points:
                 self._choose(node, seen[id(node)])
+            for name in (name for name, value in self.graph.outputs if value is node):
+                values = self.exact[id(node)], self.near[id(node)]
+                self.made.outputs.append(report_output(name, *values, labels))
             for each in dead:
                 self.exact.pop(each, None)
                 self.near.pop(each, None)
@@ -169,7 +179,8 @@ class Walk:
             raise ValueError(f"{layer.name} has no weights")
         data, least = id(layer.data[0]), self._least_scale(layer)
         if self.settings.adaptive_rounding:
-            seen = moments(layer, self.exact[data], self.near[data])
+            centred = self.settings.bias_correction
+            seen = moments(layer, self.exact[data], self.near[data], centred=centred)
             if seen is not None:
                 return round_weights(layer, seen, least)
         power = layer.power(self.near[data])
@@ -200,7 +211,8 @@ class Walk:
         own = bias_of(self.graph, layer)
         known = np.zeros(shape) if own is None else np.broadcast_to(own[1].value, shape)
         self.made.biases[id(layer.op)] = lost + known
-        return np.asarray(lost, np.float32)
+        self.made.shifts[id(layer.op)] = np.asarray(lost, np.float32)
+        return self.made.shifts[id(layer.op)]
 
     def _choose(self, node: Op, seen: Histogram) -> None:
         """The scheme of a tensor: the one whose numbers are nearest to float32's."""

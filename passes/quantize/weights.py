@@ -13,6 +13,7 @@ from kcompiler.graph.types import F32
 from kcompiler.passes.quantize.scheme import I8
 
 LARGEST = 127
+_FINER = 256  # bits of a bias that a channel of zeros need not have
 _SHRINK = np.linspace(1.0, 0.6, 33)  # what of the largest weight a scale may cover
 
 
@@ -43,11 +44,12 @@ def quantize_weights(
 
     Each scale is the one with the least squared error of its channel, weighted by `importance`
     (mean square of the data that a weight multiplies; broadcasts to `w`). None is below `least`,
-    which broadcasts to the scales.
+    which broadcasts to the scales; those of channels of zeros are far above it, for the bias alone
+    needs them.
     """
     summed = tuple(d for d in range(w.ndim) if d not in kept)
     size = np.abs(w).max(summed, keepdims=True, initial=0).astype(np.float64)
-    size[size < 1e-30] = LARGEST  # channels of zeros
+    size = np.where(size < 1e-30, np.where(np.equal(least, 0), 1, least * _FINER) * LARGEST, size)
     weight = np.ones((1,) * w.ndim) if importance is None else importance
     best, error = np.ones_like(size), np.full_like(size, np.inf)
     for share in _SHRINK:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from kcompiler.graph.node import Graph
 from kcompiler.passes import simplify
-from kcompiler.passes.cse import merge_equal
+from kcompiler.passes.cse import settled
 from kcompiler.passes.recognize import activations, attention, norms
 from kcompiler.passes.simplify.folding import Fold
 from kcompiler.pipeline import Pass
-from kcompiler.rewrite import Rule, rewrite
+from kcompiler.rewrite import Rule
 
 RULES: tuple[Rule, ...] = (*norms.RULES, *activations.RULES, *attention.RULES)
 
@@ -20,9 +20,4 @@ class Recognize(Pass):
     """
 
     def run(self, ir: Graph) -> Graph:
-        rules = (*RULES, *simplify.RULES, Fold())
-        while True:
-            after = merge_equal(rewrite(ir, rules))
-            if after is ir:
-                return ir
-            ir = after
+        return settled(ir, (*RULES, *simplify.RULES, Fold()))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from kcompiler.graph.node import Graph
-from kcompiler.passes.cse import merge_equal
+from kcompiler.passes.cse import settled
 from kcompiler.passes.simplify import arithmetic, factors, linear, movement, operands
 from kcompiler.passes.simplify.folding import Fold
 from kcompiler.pipeline import Pass
-from kcompiler.rewrite import Rule, rewrite
+from kcompiler.rewrite import Rule
 
 # What absorbs movement and factors comes first: a weight is then never copied only to be turned.
 RULES: tuple[Rule, ...] = (
@@ -30,9 +30,4 @@ class Simplify(Pass):
     fold_limit: int = 1 << 20
 
     def run(self, ir: Graph) -> Graph:
-        rules = (*RULES, Fold(self.fold_limit))
-        while True:
-            after = merge_equal(rewrite(ir, rules))
-            if after is ir:
-                return ir
-            ir = after
+        return settled(ir, (*RULES, Fold(self.fold_limit)))

@@ -9,7 +9,7 @@ import numpy as np
 from kcompiler.graph.build import constant
 from kcompiler.graph.node import Constant, Op
 from kcompiler.graph.operators import Add, Broadcast, Dequantize, Fused, Host, Transpose
-from kcompiler.pattern import node
+from kcompiler.pattern import node, reading
 from kcompiler.rewrite import Match, Rule
 from kcompiler.sample import number, weight
 
@@ -24,17 +24,15 @@ class Fold(Rule):
     """
 
     limit: int = 1 << 20
-    pattern = node(Op)
+    pattern = reading(Constant, node(Op), every=True)
     exact = True
 
     def check(self, match: Match) -> str | None:
         root = match.root
-        if not root.operands or isinstance(root, Host | Fused):
-            return "it has no operands to know"
+        if isinstance(root, Host | Fused):
+            return "it is not ours to evaluate"
         if isinstance(root, Dequantize):
             return "quantized constants stay so"
-        if not all(isinstance(o, Constant) for o in root.operands):
-            return "an operand is not constant"
         needed = sum(o.type.nbytes for o in root.operands)
         if root.type.nbytes > max(self.limit, needed):
             return f"the result takes {root.type.nbytes} bytes, its operands {needed}"

@@ -26,7 +26,7 @@ X = Any("x")
 class NoMovement(Rule):
     """Movement that leaves every element where it is."""
 
-    pattern = one_of(*(node(k, X) for k in (Reshape, Transpose, Slice, Pad, Broadcast, Concat)))
+    pattern = node((Reshape, Transpose, Slice, Pad, Broadcast, Concat), X)
     exact = True
 
     def check(self, match: Match) -> str | None:

@@ -18,7 +18,7 @@ from kcompiler.graph.operators import (
 )
 from kcompiler.graph.operators.check import MOST_ITERATED
 from kcompiler.kernel.views import reshaped
-from kcompiler.pattern import Found, node, splat
+from kcompiler.pattern import Found, node, reading, splat
 from kcompiler.rewrite import Match, Rule
 from kcompiler.sample import number, tensor, weight
 
@@ -26,7 +26,7 @@ from kcompiler.sample import number, tensor, weight
 class OneNumber(Rule):
     """A constant operand whose elements are all alike is a number of rank 0."""
 
-    pattern = node(Elementwise)
+    pattern = reading(Constant, node(Elementwise))
     exact = True
 
     def check(self, match: Match) -> str | None:
@@ -58,7 +58,7 @@ def _smaller(op: Op) -> list[Op]:
 class NoBroadcast(Rule):
     """Element-wise operators broadcast by themselves."""
 
-    pattern = node(Elementwise)
+    pattern = reading(Broadcast, node(Elementwise))
     exact = True
 
     def check(self, match: Match) -> str | None:
@@ -109,7 +109,7 @@ class MovementLast(Rule):
     So element-wise work meets the operator that computes x, and transposes meet their inverses.
     """
 
-    pattern = Found((Elementwise,), _moved)
+    pattern = reading((Reshape, Transpose), Found((Elementwise,), _moved))
     exact = True
     exclusive = True
 

@@ -7,6 +7,5 @@ from kcompiler.machine.generic.target import GenericTarget
 from kcompiler.targets.rebel.chip import CHIP
 from kcompiler.targets.rebel.isa import INSTRUCTIONS, Rebel
 
-TARGET = GenericTarget(
-    "rebel", CHIP, Rebel, ("f16", "bf16", "f32"), CONSTRAINTS, instructions=INSTRUCTIONS
-)
+PRECISIONS = ("f16", "bf16", "f32", "int8", "mixed")
+TARGET = GenericTarget("rebel", CHIP, Rebel, PRECISIONS, CONSTRAINTS, instructions=INSTRUCTIONS)

@@ -260,3 +260,27 @@ def test_names_cannot_control_the_terminal(capsys: Capture) -> None:
         ["disasm", "evil.kpkg"],
     ):
         assert "\x1b" not in output(capsys, *arguments)
+
+
+def test_int8_from_the_command_line(capsys: Capture, tmp_path: Path, examples: Path) -> None:
+    digits, labels = (np.load(examples / f"digits{n}.npy") for n in ("", "_labels"))
+    np.savez(tmp_path / "d.npz", input=np.rint(digits * 255).astype(np.uint8), labels=labels)
+    arguments = (
+        *(str(examples / "mnistnet.onnx"), "--target", "rebel", "--dim", "s77=1"),
+        *("--precision", "mixed", "--min-sqnr", "50", "--observer", "mse", "--symmetric"),
+        *("--calibration", str(tmp_path / "d.npz"), "--preprocess", "scale=255"),
+        *("--output", str(tmp_path / "m.kpkg"), "--layers"),
+    )
+    text = " ".join(output(capsys, *arguments).split())
+    assert re.search(r"logits: SQNR \d\d\.\d dB against float32, same class for 16 of 16", text)
+    assert re.search(r"16 of 16; 1\d right, 1\d in float32", text)
+    assert re.search(r"node_\w+ stays float: alone it leaves the outputs \d\d\.\d dB", text)
+    assert "product operator SQNR dB cosine node_" in text
+    assert "product kept alone dB share why node_" in text
+    found = json.loads(output(capsys, "inspect", str(tmp_path / "m.kpkg"), "--json"))
+    report = found["quantization"]
+    assert report["samples"] == 16
+    assert {row["observer"] for row in report["tensors"]} == {"mse"}
+    assert any(row["kept"] for row in report["sensitivity"])
+    given = json.loads(output(capsys, *arguments, "--json"))
+    assert given["quantization"] == report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from onnx import TensorProto
 
@@ -47,14 +48,14 @@ def test_without_the_option_it_is_compiled() -> None:
 
 def test_operators_that_no_engine_has(capsys: Capture) -> None:
     """They stand inside a kernel: the constraint has to see them there."""
-    nodes = [node("Relu", "x", "r"), node("CumSum", "r axis", "s"), node("Relu", "s", "y", "after")]
-    shape = [("x", TensorProto.FLOAT, [4, 8]), ("axis", TensorProto.INT64, [])]
-    data = model(nodes, shape, [("y", TensorProto.FLOAT, [4, 8])])
-    Path("sums.onnx").write_bytes(data)
+    nodes = [node("Relu", "x", "r"), node("TopK", "r k", "v i"), node("Relu", "v", "y", "after")]
+    shape = [("x", TensorProto.FLOAT, [1, 200_000])]
+    data = model(nodes, shape, [("y", TensorProto.FLOAT, [1, 300])], k=np.array([300]))
+    Path("sorted.onnx").write_bytes(data)
     with pytest.raises(UnsupportedError, match="on the host"):
         kcompiler.compile(data, strict=True)
-    assert cli.main(["sums.onnx", *T, "--strict"]) == 2
-    assert "cumsum (CumSum): " in capsys.readouterr().err
+    assert cli.main(["sorted.onnx", *T, "--strict"]) == 2
+    assert "topk (TopK): No engine sorts (TopK)" in capsys.readouterr().err
 
 
 def test_inputs_that_decide_are_named(capsys: Capture) -> None:

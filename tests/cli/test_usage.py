@@ -97,6 +97,41 @@ ERRORS = {
         ["m.onnx", *T, "--fast"],
         "error: No such option '--fast'.\n  try: kcompile --help\n",
     ),
+    "int8 without data": (
+        ["m.onnx", *T, "--precision", "int8"],
+        (
+            "error: int8 needs calibration data\n"
+            "  because: ranges of integers are learnt from samples of the inputs\n"
+            "  try: --calibration DATA\n"
+        ),
+    ),
+    "data without int8": (
+        ["m.onnx", *T, "--calibration", "small.npy"],
+        "error: calibration data have no use in f16\n  try: say --precision int8 or mixed\n",
+    ),
+    "data that do not fit": (
+        ["m.onnx", *T, "-p", "int8", "--calibration", "small.npy"],
+        (
+            "error: the calibration data do not fit\n  at: small.npy\n"
+            "  because: they are [1, 96], the input is f32[50,96]\n"
+            "  try: the first dimension may count runs\n"
+        ),
+    ),
+    "unknown observer": (
+        ["m.onnx", *T, "-p", "int8", "--calibration", "small.npy", "--observer", "best"],
+        (
+            "error: there is no observer 'best'\n"
+            "  try: one of: min-max, percentile, entropy, mse, auto\n"
+        ),
+    ),
+    "unknown preprocessing": (
+        ["m.onnx", *T, "-p", "int8", "--calibration", "small.npy", "--preprocess", "size=3"],
+        (
+            "error: --preprocess: cannot read 'size=3'\n"
+            "  try: write it as scale=255,mean=0.485,0.456,0.406,std=0.229,0.224,0.225,"
+            "layout=NHWC\n"
+        ),
+    ),
     "unknown target": (
         ["m.onnx", "--target", "rebl"],
         "error: there is no target 'rebl'\n  because: known: rebel\n  try: did you mean rebel?\n",
@@ -107,7 +142,7 @@ ERRORS = {
     ),
     "unknown precision": (
         ["m.onnx", *T, "--precision", "f12"],
-        "error: rebel has no precision 'f12'\n  try: one of: f16, bf16, f32\n",
+        "error: rebel has no precision 'f12'\n  try: one of: f16, bf16, f32, int8, mixed\n",
     ),
     "dim without a value": (
         ["m.onnx", *T, "--dim", "batch"],

@@ -39,6 +39,7 @@ class Campaign:
         self.tried: Counter[str] = Counter()
         self.discarded: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.ways: Counter[str] = Counter()
         self.operators: Counter[str] = Counter()
         self.disputed = 0
         self.oracle_crashes = 0
@@ -76,6 +77,7 @@ class Campaign:
         self.tried[kind] += 1
         self.operators.update(outcome.operators)
         self.refused.update(outcome.refused)
+        self.ways.update(outcome.ways)
         self.disputed += outcome.disputed
         for fault in outcome.faults:
             self._note(fault, kind, index)
@@ -142,9 +144,10 @@ class Campaign:
             f"discarded: {self.discarded.total()} ({self.oracle_crashes} crashes of an oracle)",
         ]
         lines += [f"    {n} {why}" for why, n in self.discarded.most_common(8)]
-        lines += [f"refused as unsupported: {self.refused.total()}"]
-        lines += [f"    {n} {why}" for why, n in self.refused.most_common(12)]
+        lines += [f"refused: {self.refused.total()}"]
+        lines += [f"    {n} {why[:90]}" for why, n in self.refused.most_common(12)]
         lines += [f"oracles disagreed: {self.disputed}"]
+        lines += ["ways: " + ", ".join(f"{way} {n}" for way, n in sorted(self.ways.items()))]
         if "model" in self.kinds:
             lines += ["operators:", _columns(self.operators)]
         lines += [f"faults: {len(self.found)}"]

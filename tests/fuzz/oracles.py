@@ -95,8 +95,11 @@ def same(found: Array, wanted: Array, factor: float, slack: Array | float = 0) -
     """Whether two values agree: exactly, or for floats up to `factor` times a few roundings."""
     if found.dtype != wanted.dtype or found.shape != wanted.shape:
         return False
+    if wanted.dtype.kind not in "biuf" and wanted.dtype not in FLOATS:
+        return bool(np.all(found == wanted))
     if wanted.dtype not in FLOATS:
-        return bool(np.all((found == wanted) | (np.asarray(slack) > 0)))
+        gap = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
+        return bool(np.all((found == wanted) | (gap <= 10 * np.asarray(slack))))
     x, y = found.astype(np.float64), wanted.astype(np.float64)
     finite = y[np.isfinite(y)]
     most = np.abs(finite).max(initial=0)
@@ -200,7 +203,7 @@ def sensitivity(case: Case, values: Values, eps: float, tries: int = 12) -> Valu
 
 
 def _moved(found: Array, value: Array) -> Array:
-    if value.dtype not in FLOATS:
+    if value.dtype.kind not in "biuf" and value.dtype not in FLOATS:
         return np.asarray(found != value, np.float64)
     x, y = found.astype(np.float64), value.astype(np.float64)
     with np.errstate(all="ignore"):
@@ -245,7 +248,7 @@ def _scale(value: Array, eps: float) -> float:
 def doubtful(case: Case, values: Values) -> bool:
     """Whether onnxruntime, which could not run the whole, contradicts the reference on a node.
 
-    A node that it lacks for bfloat16 it may have for float32.
+    A node that it lacks for a type of floats it may have for float32.
     """
     for index in range(len(case.model.graph.node)):
         alone = part(case, values, index, index + 1)
@@ -262,22 +265,22 @@ def doubtful(case: Case, values: Values) -> bool:
 
 
 def widened(case: Case) -> Case:
-    """The same with float32 in place of bfloat16."""
-    narrow, wide = TensorProto.BFLOAT16, TensorProto.FLOAT
+    """The same with float32 in place of other floats."""
+    others = [helper.np_dtype_to_tensor_dtype(d) for d in (F16, F64, BF16)]
     model = ModelProto()
     model.CopyFrom(case.model)
     for info in (*model.graph.input, *model.graph.output):
-        if info.type.tensor_type.elem_type == narrow:
-            info.type.tensor_type.elem_type = wide
+        if info.type.tensor_type.elem_type in others:
+            info.type.tensor_type.elem_type = TensorProto.FLOAT
     for tensor in model.graph.initializer:
-        if tensor.data_type == narrow:
+        if tensor.data_type in others:
             data = numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(data, tensor.name))
     for node in model.graph.node:
         for attribute in node.attribute:
-            if attribute.name == "to" and attribute.i == narrow:
-                attribute.i = wide
-    feeds = {n: v.astype(np.float32) if v.dtype == BF16 else v for n, v in case.feeds.items()}
+            if attribute.name == "to" and attribute.i in others:
+                attribute.i = TensorProto.FLOAT
+    feeds = {n: v.astype(np.float32) if v.dtype in FLOATS else v for n, v in case.feeds.items()}
     return Case(model, feeds)
 
 

@@ -27,6 +27,7 @@ class Outcome:
     refused: tuple[str, ...] = ()
     disputed: bool = False
     discarded: str = ""
+    ways: tuple[str, ...] = ()
 
 
 def perform(
@@ -58,7 +59,7 @@ def _model(tell: Callable[[str], None], seed: int, index: int) -> Outcome:
         return Outcome(case.operators, discarded=str(why))
     tell("compiler")
     found = judge.verdict()
-    return Outcome(case.operators, found.faults, found.refused, found.disputed)
+    return Outcome(case.operators, found.faults, found.refused, found.disputed, ways=found.ways)
 
 
 def smaller(seed: int, index: int, fault: Fault) -> Case:

@@ -9,8 +9,10 @@ import pytest
 from kcompiler.graph import operators as ops
 from kcompiler.graph.node import Constant, Graph, Input, Op
 from kcompiler.graph.types import F16, F32, I32, TensorType
-from kcompiler.kernel.from_graph import BoundRegion, Unsupported, region_of
+from kcompiler.kernel.alike import outline
+from kcompiler.kernel.from_graph import BoundRegion, Unsupported, lowered, region_of
 from kcompiler.kernel.nest import Region
+from kcompiler.sample import number
 from tests.kernel import bodies
 from tests.kernel.bodies import f32, fuse
 
@@ -169,6 +171,49 @@ def test_movement_above_the_fused_part_is_a_view() -> None:
     assert bound.operands == (x,)
     assert bound.region.operand("in0").strides == (12, 1, 4)
     assert region_of(fused, lambda op: op is turned).operands == (turned,)
+
+
+def reading(x: Op, y: Op, body: Callable[[Op, Op], Op]) -> ops.Fused:
+    """A part that reads two tensors or views of them."""
+    inner = Input("a", x.type), Input("b", y.type)
+    return ops.Fused((x, y), Graph("b", inner, (("y", body(*inner)),)))
+
+
+def test_parts_that_are_alike_are_lowered_once() -> None:
+    x, y, z = (Input(name, f32(4, 4)) for name in "xyz")
+    first, second = (
+        reading(ops.Transpose(a, (1, 0)), b, lambda a, b: ops.Add(a, ops.Mul(b, number(2.0))))
+        for a, b in ((x, y), (y, z))
+    )
+    assert region_of(second).region is region_of(first).region
+    assert region_of(first).operands == (x, y)
+    assert region_of(second).operands == (y, z)
+
+
+X, Y = Input("x", f32(4, 4)), Input("y", f32(4, 4))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        reading(X, X, ops.Sub),
+        reading(ops.Transpose(X, (1, 0)), Y, ops.Sub),
+        reading(X, Constant(np.zeros((4, 4), np.float32)), ops.Sub),
+        reading(X, Y, lambda a, b: ops.Sub(b, a)),
+        reading(X, Y, lambda a, b: ops.Sub(a, ops.Mul(b, number(2.0)))),
+        reading(X, Y, lambda a, b: ops.Sub(a, ops.Mul(b, number(3.0)))),
+        reading(X, Y, lambda a, b: ops.Sub(a, ops.Pad(b, (0, 0), (0, 0), 0.0))),
+        reading(X, Y, lambda a, b: ops.Sub(a, ops.Pad(b, (0, 0), (0, 0), -0.0))),
+    ],
+)
+def test_parts_that_differ_are_not_alike(part: ops.Fused) -> None:
+    plain = reading(X, Y, ops.Sub)
+    scaled = reading(X, Y, lambda a, b: ops.Sub(a, ops.Mul(b, number(2.5))))
+    padded = reading(X, Y, lambda a, b: ops.Sub(a, ops.Pad(b, (0, 0), (0, 0), 0)))
+    for other in (plain, padded, scaled):
+        region_of(other)
+        assert outline(part).key != outline(other).key
+    assert region_of(part) == lowered(part)
 
 
 def test_repeated_heads_are_read_once() -> None:

@@ -118,12 +118,14 @@ def mangled_text(draw: st.DrawFn, isa: type[Isa]) -> str:
 
 
 def bytes_round_trip(isa: type[InstructionT], instruction: InstructionT) -> None:
-    """Decoding undoes encoding; the header tells opcode and length."""
+    """Decoding undoes encoding and gives legal fields; the header tells opcode and length."""
     data = isa.encode(instruction)
     assert len(data) == 8 * ((data[1] | data[2] << 8) & 0xFFF)
     assert data[0] == instruction.opcode
     assert isa.decode(data) == (instruction, len(data))
-    assert isa.encode(isa.decode(data)[0]) == data
+    decoded = isa.decode(data)[0]
+    assert isa.encode(decoded) == data
+    assert dataclasses.replace(decoded) == decoded  # made by its constructor, which checks
 
 
 def text_round_trip(isa: type[InstructionT], instruction: InstructionT) -> None:

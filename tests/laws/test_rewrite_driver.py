@@ -17,8 +17,8 @@ from kcompiler.graph.types import F32, TensorType
 from kcompiler.passes import recognize, simplify
 from kcompiler.passes.cse import merge_equal
 from kcompiler.passes.simplify.folding import Fold
-from kcompiler.pattern import Any, Bindings, Failure, Number, Pattern, chain, node, one_of
-from kcompiler.rewrite import Match, NoMatch, Rule, Uses, apply, rewrite
+from kcompiler.pattern import Any, Bindings, Failure, Number, Pattern, chain, node, one_of, reading
+from kcompiler.rewrite import Match, NoMatch, Rewriter, Rule, Uses, apply, rewrite
 from kcompiler.sample import number, tensor, weight
 
 RULES = (*simplify.RULES, *recognize.RULES, Fold())
@@ -180,6 +180,50 @@ def test_the_order_of_rules_never_changes_truth(seed: int) -> None:
             finite = np.isfinite(value)
             size = np.abs(value[finite]).max(initial=1.0)
             np.testing.assert_allclose(after[name], value, rtol=1e-4, atol=1e-4 * size)
+
+
+class Counted(Peel):
+    """Peel, that counts how often it looks."""
+
+    looks = 0
+
+    def check(self, match: Match) -> str | None:
+        del match
+        Counted.looks += 1
+        return "never"
+
+
+def test_a_node_is_tried_in_vain_but_once() -> None:
+    graph = graph_of(Tanh(Relu(Exp(Add(X, Y)))))
+    driver = Rewriter([Counted()])
+    assert driver.run(graph) is graph
+    assert driver.run(graph) is graph
+    assert Counted.looks == 1
+
+
+def test_a_shared_node_is_tried_again() -> None:
+    shared = Exp(X)
+    driver = Rewriter([Peel()])
+    both = graph_of(Relu(shared), Tanh(shared))
+    assert driver.run(both) is both
+    alone = graph_of(both.outputs[0][1])
+    assert driver.run(alone).outputs[0][1] is shared
+
+
+@given(st.integers(0, 10**6))
+def test_rules_are_looked_up_by_classes_without_losing_any(seed: int) -> None:
+    for op in random_graph(seed).nodes:
+        for rule in RULES:
+            left = rule.pattern.narrowed(type(op), [type(o) for o in op.operands])
+            assert fits(rule.pattern, op) == (fits(left, op) if left else 0), rule.name
+
+
+def test_a_pattern_may_ask_what_its_root_reads() -> None:
+    some, every = (reading(Exp, node(Add), every=every) for every in (False, True))
+    a, b = Exp(X), Exp(Y)
+    found = [[fits(p, op) for op in (Add(X, Y), Add(a, Y), Add(a, b))] for p in (some, every)]
+    assert found == [[0, 1, 1], [0, 0, 1]]
+    assert fits(every, X) == 0
 
 
 def test_time_is_linear_in_the_size_of_the_graph() -> None:

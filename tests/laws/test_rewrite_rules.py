@@ -11,13 +11,13 @@ from kcompiler.graph.interpreter import run_graph
 from kcompiler.graph.node import Array, Constant, Graph, Input, Op, topological
 from kcompiler.graph.operators import Add, Mul
 from kcompiler.graph.types import is_float
-from kcompiler.passes import integer, recognize, simplify
+from kcompiler.passes import expand, integer, recognize, simplify
 from kcompiler.passes.simplify.folding import Fold
 from kcompiler.pattern import Any, Number, node
 from kcompiler.rewrite import Match, NoMatch, Rule, apply
 from kcompiler.sample import number, tensor, values
 
-RULES = (*simplify.RULES, Fold(), *recognize.RULES, *integer.RULES)
+RULES = (*simplify.RULES, Fold(), *recognize.RULES, *integer.RULES, *expand.RULES)
 TRIES = 12
 
 

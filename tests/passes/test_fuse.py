@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kcompiler.graph.build import (
     broadcast,
     concat,
+    constant,
     mean,
     pad,
     reshape,
@@ -23,6 +23,7 @@ from kcompiler.graph.node import Constant, Graph, Input, Op, topological
 from kcompiler.graph.operators import (
     Add,
     Attention,
+    Cast,
     Concat,
     Contract,
     Conv,
@@ -41,7 +42,7 @@ from kcompiler.graph.operators import (
     Tanh,
     Window,
 )
-from kcompiler.graph.types import F32, I64
+from kcompiler.graph.types import F32, I32, I64, TensorType
 from kcompiler.graph.verify import verify_graph
 from kcompiler.kernel.from_graph import region_of
 from kcompiler.passes.fuse import Fuse
@@ -318,6 +319,22 @@ def test_time_is_linear() -> None:
     assert seconds(160) < 16 * max(seconds(20), 0.005)
 
 
-@pytest.mark.parametrize("name", ["max_inputs", "max_members"])
-def test_options_have_text(name: str) -> None:
-    assert str(Fuse(**{name: 3})) == f"fuse{{{name}=3}}"
+def test_options_have_text() -> None:
+    assert str(Fuse(max_inputs=3)) == "fuse{max_inputs=3}"
+    assert str(Fuse(max_members=3)) == "fuse{max_members=3}"
+    assert str(Fuse(integer=True)) == "fuse{integer=true}"
+
+
+def test_bytes_and_floats_do_not_meet_for_a_chip_of_bytes() -> None:
+    """A product ends in the bytes that it stores; what is made of them is another kernel."""
+    i8 = np.dtype(np.int8)
+    x = Input("x", TensorType(F32, (4, 8)))
+    byte = Cast(Mul(x, constant(9.0, F32)), i8)
+    w = Constant(np.ones((8, 8), np.int8))
+    sums = Contract(byte, w, "ij,jk->ik", I32)
+    result = Cast(Cast(sums, i8), F32)
+    after = Fuse(integer=True).run(Graph("g", (x,), (("y", result),)))
+    kernels = [n for n in after.nodes if isinstance(n, Fused)]
+    assert [str(k.dtype) for k in kernels] == ["int8", "int8", "float32"]
+    together = Fuse().run(Graph("g", (x,), (("y", result),)))
+    assert [str(k.dtype) for k in together.nodes if isinstance(k, Fused)] == ["int8", "float32"]

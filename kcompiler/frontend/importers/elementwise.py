@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
@@ -16,7 +17,7 @@ from kcompiler.frontend.tensors import numpy_dtype
 from kcompiler.graph import build
 from kcompiler.graph import operators as ops
 from kcompiler.graph.node import Op
-from kcompiler.graph.types import BOOL, I32, bit_width, is_float, is_integer
+from kcompiler.graph.types import BOOL, I32, bit_width, compute_dtype, is_float, is_integer
 
 _UNARY: dict[str, Callable[[Op], Op]] = {
     "Abs": ops.Abs,
@@ -113,9 +114,17 @@ def power(node: Node) -> Op:
     base, exponent = node[0], node[1]
     if base.dtype == exponent.dtype:
         return ops.Pow(base, exponent)
-    if is_float(exponent.dtype) and not is_float(base.dtype):
-        return build.cast(ops.Pow(build.cast(base, exponent.dtype), exponent), base.dtype)
-    return ops.Pow(base, build.cast(exponent, base.dtype))
+    common = _common(base.dtype, exponent.dtype)
+    return build.cast(ops.Pow(build.cast(base, common), build.cast(exponent, common)), base.dtype)
+
+
+def _common(base: np.dtype[Any], exponent: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that a power of two types is computed in: an exponent keeps its digits."""
+    floats = [compute_dtype(d) for d in (base, exponent) if is_float(d)]
+    if floats:
+        return max(floats, key=lambda d: d.itemsize)
+    both = np.promote_types(base, exponent)
+    return both if is_integer(both) else base
 
 
 @onnx_op("BitShift")

@@ -27,7 +27,7 @@ def element_types(op: Op) -> bool:
 
 
 def has_a_kernel(op: Op) -> bool:
-    """No engine sorts (TopK) or keeps running sums (CumSum)."""
+    """No engine sorts (TopK) or keeps running sums (CumSum); this has too many pairs."""
     return not isinstance(op, _WITHOUT_KERNEL)
 
 

@@ -85,7 +85,7 @@ def contract(m: Machine, scratchpad: str, cores: int, work: Contraction) -> None
     outer = (*by.batch, *by.m, *by.n)
     shape, strides = [loop.extent for loop in outer], [loop.acc for loop in outer]
     with np.errstate(all="ignore"):
-        total = _sums(m, scratchpad, cores, work).reshape(cores, *shape).astype(result, copy=False)
+        total = sums(m, scratchpad, cores, work).reshape(cores, *shape).astype(result, copy=False)
         if work.accumulate:
             total = m.read(scratchpad, work.acc, result, shape, strides, cores=cores) + total
     m.write(scratchpad, work.acc, result, shape, strides, cores=cores)[...] = total
@@ -97,7 +97,7 @@ def exact_terms(a: np.dtype[Any], b: np.dtype[Any], working: np.dtype[Any]) -> i
     return int(2 ** (np.finfo(working).nmant + 1)) // largest
 
 
-def _sums(m: Machine, scratchpad: str, cores: int, work: Contraction) -> Array:
+def sums(m: Machine, scratchpad: str, cores: int, work: Contraction) -> Array:
     """The sums as (cores, batch, m, n)."""
     by = roles(work.loops)
     x = [(loop.extent, loop.a) for loop in (*by.batch, *by.m, *by.k)]

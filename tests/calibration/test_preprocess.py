@@ -1,0 +1,82 @@
+"""`--preprocess`: what it means, and what it cannot mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kcompiler.calibration import Preprocess, Quantization, parse_preprocess
+from kcompiler.calibration.recipe import quantization_of
+from kcompiler.errors import UsageError
+
+
+def test_numbers_and_channels() -> None:
+    text = "scale=255,mean=0.485,0.456,0.406,std=0.229,0.224,0.225,layout=nhwc"
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    assert parse_preprocess(text) == Preprocess((255.0,), mean, std, "NHWC")
+    assert parse_preprocess("mean=1") == Preprocess(mean=(1.0,))
+
+
+def test_the_formula() -> None:
+    x = np.arange(120, dtype=np.uint8).reshape(2, 3, 4, 5)
+    found = parse_preprocess("scale=2,mean=1,2,3,std=4").apply(x)
+    mean = np.array([1.0, 2, 3])[:, None, None]
+    assert found.dtype == np.float32
+    assert np.allclose(found, (x / 2 - mean) / 4)
+    turned = parse_preprocess("scale=2,mean=1,2,3,std=4,layout=NHWC").apply(np.moveaxis(x, 1, 3))
+    assert np.array_equal(turned, np.moveaxis(found, 1, 3))
+
+
+def test_nothing_said_changes_nothing() -> None:
+    x = np.array([1, 2], np.uint8)
+    assert Preprocess(layout="NHWC").apply(x) is x
+
+
+BAD = {
+    "": "cannot read ''",
+    "255": "cannot read '255'",
+    "scale=": "scale='' is no number",
+    "scale=nan": "scale='nan' is no number",
+    "scale=0": "divides by 0",
+    "std=1,0,1": "divides by 0",
+    "size=3": "cannot read 'size=3'",
+    "layout=HWC": "there is no layout 'HWC'",
+    "scale=1,scale=2": "names 'scale' twice",
+    "mean=1,x": "mean='x' is no number",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), BAD.items())
+def test_what_it_cannot_mean(text: str, why: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_preprocess(text)
+    assert why in str(caught.value)
+    assert "try:" in str(caught.value)
+
+
+def test_channels_that_are_not_there() -> None:
+    with pytest.raises(UsageError, match="3 values a channel do not fit"):
+        parse_preprocess("mean=1,2,3").apply(np.zeros((4, 4, 3), np.uint8))
+
+
+def test_wishes_are_joined() -> None:
+    data = np.zeros(3)
+    found = quantization_of(data, "scale=2", Quantization(observer="mse"))
+    assert found.data is data
+    assert found.preprocess.scale == (2.0,)
+    assert found.observer == "mse"
+    assert quantization_of(None, None, found) is found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"observer": "best"}, "there is no observer 'best'"),
+        ({"min_sqnr": -3.0}, "the least SQNR is no sensible number"),
+        ({"min_sqnr": float("nan")}, "the least SQNR is no sensible number"),
+        ({"group_size": 0}, "a group has 0 weights"),
+    ],
+)
+def test_recipes_that_make_no_sense(wrong: dict[str, object], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        Quantization(**wrong)  # type: ignore[arg-type]
