@@ -54,7 +54,10 @@ def parts_of(graph: Graph, tile: Callable[[Region], Kernel]) -> tuple[Part, ...]
     for node in graph.nodes:
         if isinstance(node, Fused):
             bound = region_of(node)
-            kernel = replace(tile(bound.region), name=f"k{len(found)}")
+            try:
+                kernel = replace(tile(bound.region), name=f"k{len(found)}")
+            except CapacityError as error:
+                raise CapacityError(error.what, _title(node), error.why, error.fix) from error
             found.append(Part(node, bound, kernel))
     return tuple(found)
 
@@ -142,9 +145,17 @@ def _tensors(graph: Graph, parts: Sequence[Part], names: _Names, target: Target)
                 first=0 if not isinstance(op, Fused) else starts[id(op)],
                 last=last if not isinstance(op, Fused) else ends.get(id(op), starts[id(op)]),
                 memory=target.chip.dram if lasting else None,
+                title=_title(op),
             )
         )  # fmt: skip
     return found
+
+
+def _title(op: Op) -> str:
+    """What a user calls a tensor: an input's own name, or the ONNX nodes that make it."""
+    if isinstance(op, Input):
+        return op.name
+    return ", ".join(origins_of(op) if isinstance(op, Fused) else op.origin)
 
 
 def _base(value: Op) -> Op:

@@ -96,7 +96,8 @@ def _report(error: BaseException) -> int:
         case click.exceptions.Exit():
             return error.exit_code
         case click.ClickException():
-            fix = "kcompile --help"
+            name = getattr(getattr(error, "ctx", None), "info_name", DEFAULT)
+            fix = "kcompile --help" if name in {DEFAULT, "kcompile"} else f"kcompile {name} --help"
             text, code = f"error: {error.format_message()}\n  try: {fix}", error.exit_code
         case KeyboardInterrupt() | click.Abort():
             text, code = "interrupted", INTERRUPTED

@@ -155,8 +155,10 @@ class HostBuilder:
                 model, check_type=True, strict_mode=True, data_prop=True
             )
         except Exception as error:  # noqa: BLE001 - onnx raises several kinds, some of them plain
-            why = _short(str(error))
-            raise ModelError(f"{proto.op_type} is not valid here", origin, why) from None
+            why, read = _short(str(error)), part.work[-1].proto.input
+            operands = ", ".join(str(part.inputs[n].type) for n in read if n in part.inputs)
+            fix = f"check the shapes and types of what it reads: {operands}" if operands else ""
+            raise ModelError(f"{proto.op_type} is not valid here", origin, why, fix) from None
         infos = {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
         return {name: _tensor_type(infos.get(name)) for name in outputs if name}
 

@@ -27,7 +27,7 @@ class WeightCheck:
             raise ModelError(
                 f"weight {name!r} holds {nans:,} NaN of {value.size:,} values",
                 why="everything computed from it is NaN too",
-                fix="check the training, or allow NaN if they are meant",
+                fix="check the training, and export the model again",
             )
         if nans or (infinities and value.size > 1):
             kinds = [f"{nans:,} NaN"] * bool(nans) + [f"{infinities:,} infinities"] * bool(

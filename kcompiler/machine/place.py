@@ -21,7 +21,7 @@ class Tensor:
     """A dense tensor that kernels `first` to `last` (both included) need.
 
     `memory` is where it must lie; None leaves the choice: the shared memory while there is room,
-    else dram.
+    else dram. `title` is what errors call it.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Tensor:
     first: int
     last: int
     memory: str | None = None
+    title: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -86,7 +87,7 @@ def check_capacity(part: Held) -> None:
     shape = ",".join(map(str, largest.shape))
     raise CapacityError(
         f"the model needs {part.allocation.peak:,} bytes of {part.memory.name}, which has {size:,}",
-        where=largest.name,
+        where=largest.title or largest.name,
         why=f"the largest tensor, {dtype_name(largest.dtype)}[{shape}], "
         f"alone takes {largest.nbytes:,} bytes",
         fix="a smaller batch or a narrower precision",

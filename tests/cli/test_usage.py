@@ -97,6 +97,10 @@ ERRORS = {
         ["m.onnx", *T, "--fast"],
         "error: No such option '--fast'.\n  try: kcompile --help\n",
     ),
+    "unknown option of a command": (
+        ["run", "m.kpkg", "--fast"],
+        "error: No such option '--fast'.\n  try: kcompile run --help\n",
+    ),
     "int8 without data": (
         ["m.onnx", *T, "--precision", "int8"],
         (

@@ -211,7 +211,7 @@ def test_nan_in_weights() -> None:
     assert message(proto) == (
         "error: weight 'w' holds 2 NaN of 12 values\n"
         "  because: everything computed from it is NaN too\n"
-        "  try: check the training, or allow NaN if they are meant"
+        "  try: check the training, and export the model again"
     )
     assert load_model(proto, allow_nan=True).warnings == ("weight 'w' holds 2 NaN of 12 values",)
 

@@ -33,7 +33,8 @@ def small(cores: int = 4, l1: int = 64 << 10, shm: int | None = None) -> Generic
         replace(m, size=Fact(size, "A", "a test")) if (size := sizes.get(m.name)) else m
         for m in TARGET.chip.memories
     )
-    chip = replace(TARGET.chip, cores=Fact(cores, "A", "a test"), memories=memories)
+    few = Fact(cores, "A", "a test")
+    chip = replace(TARGET.chip, cores=few, dies=None, memories=memories)
     return replace(TARGET, chip=chip)
 
 
