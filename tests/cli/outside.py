@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.conftest import ROOT
+
+OURS = sysconfig.get_path("purelib")
 
 
 def can_build() -> bool:
@@ -23,12 +26,16 @@ def can_build() -> bool:
     return new and find_spec("pip") is not None
 
 
-def pip_install(folder: Path, site: Path) -> None:
-    """Install a package from its folder into `site`, without a network."""
-    flags = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "install", *flags, "--target", str(site), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def environment(folder: Path) -> Path:
+    """The Python of a new virtual environment without anything in it."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    return folder / "bin" / "python"
+
+
+def pip_install(python: Path, *arguments: str, cwd: Path) -> None:
+    """What `pip install` does in another environment, with our pip and our setuptools."""
+    quiet = ["--quiet", "--disable-pip-version-check", "--python", str(python)]
+    run(["-m", "pip", *quiet, "install", *arguments], cwd)
 
 
 def link(folder: Path, site: Path) -> None:
@@ -48,14 +55,13 @@ def link(folder: Path, site: Path) -> None:
 
 
 def run(
-    arguments: Sequence[str], cwd: Path, *paths: Path, code: int = 0
+    arguments: Sequence[str], cwd: Path, *paths: Path, python: Path | None = None, code: int = 0
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with these paths in front; it must end with this exit code."""
-    path = os.pathsep.join(map(str, (*paths, ROOT)))
+    """Run a Python, with these paths in front and all of ours; it must end with this exit code."""
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [python or sys.executable, *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*paths, ROOT, OURS)))},
         capture_output=True,
         text=True,
         check=False,

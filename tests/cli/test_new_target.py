@@ -6,7 +6,7 @@ import pytest
 
 from kcompiler.cli import main
 from kcompiler.scaffold import FILES, new_target
-from tests.cli.outside import can_build, link, pip_install, run
+from tests.cli.outside import can_build, environment, link, pip_install, run
 from tests.conftest import ROOT
 
 
@@ -32,13 +32,11 @@ def test_what_it_writes_passes_its_own_tests(
 @pytest.mark.skipif(not can_build(), reason="needs pip and setuptools 70.1 or later")
 def test_pip_installs_it(tmp_path: Path) -> None:
     new_target("otter", tmp_path / "otter")
-    pip_install(tmp_path / "otter", tmp_path / "site")
+    python = environment(tmp_path / "venv")
+    pip_install(python, "--no-deps", "--no-build-isolation", "./otter", cwd=tmp_path)
     model = ROOT / "examples" / "mnistnet.onnx"
-    done = run(
-        ["-m", "kcompiler.cli", str(model), "--target", "otter", "--dim", "s77=1"],
-        tmp_path,
-        tmp_path / "site",
-    )
+    arguments = ["-m", "kcompiler.cli", str(model), "--target", "otter", "--dim", "s77=1"]
+    done = run(arguments, tmp_path, python=python)
     assert "mnistnet.onnx on otter in f16" in done.stdout
     assert (tmp_path / "mnistnet.kpkg").exists()
 

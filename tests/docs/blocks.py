@@ -93,6 +93,10 @@ class Session:
     page: str
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
 
+    def skips(self, example: Example) -> bool:
+        """What is not to be run: setting up, which .ci/run does."""
+        return example.code.startswith(("pytest", "python3", "pip"))
+
     def run(self, example: Example) -> str:
         """What an example prints; an AssertionError where it fails and should not."""
         out = io.StringIO()
@@ -123,13 +127,14 @@ def _command(line: str) -> int:
     return main(arguments)
 
 
-def outdated(path: Path, *, update: bool) -> list[str]:
+def outdated(path: Path, *, update: bool, session: Session | None = None) -> list[str]:
     """Run a page; what it prints otherwise than it says, or, to `update` it, nothing."""
     page = path.read_text(encoding="utf-8")
-    session, wrong, shift, text = Session(path.name), [], 0, page
+    session = Session(path.name) if session is None else session
+    wrong, shift, text = [], 0, page
     for example in examples(page):
-        if example.code.startswith(("pytest", "python3", "pip")):
-            continue  # setting up: .ci/run does it
+        if session.skips(example):
+            continue
         printed = session.run(example)
         if example.expected is None or not (found := difference(example.expected, printed)):
             continue
