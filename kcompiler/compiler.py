@@ -53,7 +53,11 @@ class Options:
 
 
 def graph_pipeline(
-    precision: str, refusal: Refusal = accept, quantize: Quantize | None = None
+    precision: str,
+    refusal: Refusal = accept,
+    quantize: Quantize | None = None,
+    *,
+    integer_only: bool = False,
 ) -> tuple[Pass, ...]:
     """The passes from an imported graph to a graph of kernels, for a target with a refusal.
 
@@ -65,7 +69,7 @@ def graph_pipeline(
         *(() if quantize is None else (quantize,)),
         Integer(),
         Expand(refusal=refusal),
-        Fuse(),
+        Fuse(integer=integer_only),
         Precision(float=precision),
     )
 
@@ -104,7 +108,7 @@ def compile_imported(
     precision = chosen_precision(target, options.precision)
     quantize = quantize_for(target, precision, imported, options.quantization)
     stored = precision if precision in FLOATS else target.float_type
-    pipeline = graph_pipeline(stored, target.refusal, quantize)
+    pipeline = graph_pipeline(stored, target.refusal, quantize, integer_only=target.integer_only)
     kernels = run(pipeline, imported.graph, options.hook)
     report = quantize.log[0] if quantize is not None and quantize.log else None
     told = report.notes() if report is not None else ()

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from kcompiler.graph.node import Graph, Op
+from kcompiler.graph.operators.arithmetic import Add, Mul, Sub
 from kcompiler.graph.operators.composite import Attention, LayerNorm, RmsNorm, Softmax
 from kcompiler.graph.operators.elementwise import Cast, Elementwise
 from kcompiler.graph.operators.movement import (
@@ -88,8 +89,19 @@ class Lowering(Emitter):
 
     def settle(self, op: Op) -> None:
         """Store a value that several nests or expressions use, unless repeating it costs little."""
+        op = op if self.weight(op) <= CHEAP else self.byte_below(op)
         if self.weight(op) > CHEAP:
             self.store(op, working_dtype(op.dtype))
+
+    def byte_below(self, op: Op) -> Op:
+        """The byte that a value is the number of: a quarter of the room; readers make numbers."""
+        below = self.outer(op)
+        while isinstance(below, Cast | Add | Sub | Mul) and below.dtype.itemsize > 1:
+            operands = [x for x in below.operands if self.literal(x) is None]
+            if len(operands) != 1:
+                return op
+            below = self.outer(operands[0])
+        return below if is_integer(below.dtype) and below.dtype.itemsize == 1 else op
 
     def value(self, op: Op) -> Value | None:
         """How to read `op` if it is in memory, stored, or an anchor (which is lowered now)."""

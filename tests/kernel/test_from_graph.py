@@ -293,6 +293,20 @@ def test_a_reason_is_given_for(name: str) -> None:
     assert error.value.what.endswith("has no kernel")
 
 
+def test_a_byte_that_two_read_is_kept_as_a_byte() -> None:
+    """Both make their numbers of it: a quarter of the room."""
+    i8 = np.dtype(np.int8)
+
+    def silu(x: Op) -> Op:
+        byte = ops.Cast(ops.Round(ops.Exp(ops.Mul(x, number(0.5)))), i8)
+        y = ops.Mul(ops.Sub(ops.Cast(byte, F32), number(3.0)), number(0.25))
+        return ops.Mul(y, ops.Sigmoid(y))
+
+    bound = checked(fuse(silu, f32(4, 9)))
+    kept = [str(o.dtype) for o in bound.region.operands if o.role == "local"]
+    assert kept == ["int8"]
+
+
 def test_a_large_region_runs_fast_enough_for_tests() -> None:
     fused = fuse(lambda x: conv(x, weight(64, 64, 3, 3), pad=1), f32(1, 64, 56, 56))
     bound = region_of(fused)

@@ -1,105 +1,21 @@
-"""The laws of instruction sets, on rebel's.
-
-Random fields hardly ever go together (every dim needs a core step for each axis of the grid), so
-what depends on other fields is drawn to fit.
-"""
+"""The laws of instruction sets, on rebel's."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kcompiler.machine.fields import Many
-from kcompiler.machine.generic import touches
 from kcompiler.machine.manual import manual
-from kcompiler.targets.rebel.isa import (
-    FUNCTIONS,
-    Dim,
-    Micro,
-    NdmaGather,
-    NeuralDma,
-    Rebel,
-    SyncWait,
-    VectorLoop,
-    VectorNest,
-)
+from kcompiler.targets.rebel.isa import NeuralDma, Rebel, SyncWait, VectorNest
 from tests.laws import isa_strategies as laws
-
-
-def field(cls: type[Any], name: str) -> st.SearchStrategy[Any]:
-    """Any legal value of one field."""
-    return laws.values(next(o.kind for o in cls.operands if o.name == name))
-
-
-def element(cls: type[Any], name: str) -> st.SearchStrategy[Any]:
-    """Any legal element of a field of many."""
-    kind = next(o.kind for o in cls.operands if o.name == name)
-    assert isinstance(kind, Many)
-    return laws.values(kind.element)
-
-
-@st.composite
-def transfers(draw: st.DrawFn, cls: type[NeuralDma]) -> NeuralDma:
-    """Any transfer."""
-    fields = {o.name: draw(field(cls, o.name)) for o in cls.operands if o.name != "dims"}
-    fields["itemsize"] = draw(st.sampled_from([1, 2, 4, 8]))
-    fields["grid"] = tuple(max(n, 1) for n in fields["grid"])
-    steps = st.tuples(*(element(Dim, "core_steps") for _ in fields["grid"]))
-    rest = {o.name: field(Dim, o.name) for o in Dim.operands if o.name != "core_steps"}
-    rest["step"] = rest["step"].map(lambda n: max(n, 1))
-    dim = st.builds(Dim, **rest, core_steps=steps)
-    fields["dims"] = tuple(draw(st.lists(dim, min_size=1, max_size=15)))
-    if cls is NdmaGather:
-        fields["axis"] = draw(st.integers(0, len(fields["dims"]) - 1))
-    return cls(**fields)
-
-
-@st.composite
-def micro(draw: st.DrawFn, reads: int, *, acc: bool) -> tuple[Micro, ...]:
-    """Any micro-program without loads of too many reads, and without an acc where there is none."""
-    steps: list[Micro] = []
-    for i in range(draw(st.integers(1, 5))):
-        fits = [f for f in FUNCTIONS if f not in {"load", "acc"} and touches.arity(f) <= 3 * i]
-        fits += ["load"] * bool(reads) + ["acc"] * acc
-        function = draw(st.sampled_from(fits))
-        limit = (reads if function == "load" else i) - 1
-        args = [draw(st.integers(0, limit)) for _ in range(touches.arity(function))]
-        dtype, bits = draw(field(Micro, "dtype")), draw(field(Micro, "immediate"))
-        steps.append(Micro(function=function, dtype=dtype, args=tuple(args), immediate=bits))
-    return tuple(steps)
-
-
-@st.composite
-def nests(draw: st.DrawFn) -> VectorNest:
-    """Any vector nest."""
-    sources = draw(st.lists(element(VectorNest, "sources"), max_size=15))
-    reads = st.tuples(*(element(VectorLoop, "reads") for _ in sources))
-    loop = st.builds(
-        VectorLoop, extent=st.integers(1, (1 << 24) - 1), out=st.integers(1, 99), reads=reads
-    )
-    result = draw(micro(len(sources), acc=True))
-    loads = any(s.function == "load" for s in result)
-    loops = draw(st.lists(loop, max_size=15))
-    return VectorNest(
-        cores=draw(st.integers(1, 1023)),
-        sources=tuple(sources),
-        loops=tuple(loops),
-        reduced=0 if loads else draw(st.integers(0, len(loops))),
-        body=draw(micro(len(sources), acc=False)),
-        combine=draw(st.sampled_from(["sum", "max", "min", "prod"])),
-        result=result,
-        out=draw(field(VectorNest, "out")),
-        out_type=draw(field(VectorNest, "out_type")),
-        accumulate=draw(st.integers(0, 1)),
-    )
+from tests.laws.core_strategies import nests, transfers
 
 
 def any_of(cls: type[Rebel]) -> st.SearchStrategy[Rebel]:
     if issubclass(cls, NeuralDma):
         return transfers(cls)
-    return nests() if cls is VectorNest else laws.packed(cls)
+    return nests(cls) if issubclass(cls, VectorNest) else laws.packed(cls)
 
 
 instructions = st.sampled_from(Rebel.instructions()).flatmap(any_of)

@@ -1,0 +1,172 @@
+"""Small int8 networks on Warboy: each kernel bit for bit, the whole beside onnxruntime."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kcompiler
+from benchmarks.architectures.net import Net, Value
+from kcompiler.compilation import HostSegment, NpuSegment
+from kcompiler.compiler import Options, compile_model
+from kcompiler.errors import UsageError
+from kcompiler.machine.assembly import format_program, parse_program
+from kcompiler.machine.facts import Fact
+from kcompiler.machine.generic.target import GenericTarget
+from kcompiler.targets.warboy import TARGET
+from kcompiler.targets.warboy.isa import Warboy
+from kcompiler.verify import verify
+from tests.conftest import Golden
+from tests.passes.qdq import Model
+
+
+def small(slices: int = 4, buffers: int = 4 << 10) -> GenericTarget:
+    """A Warboy of few slices with little room, so that small tensors are cut."""
+    chip = TARGET.chip
+    memories = tuple(
+        replace(m, size=Fact(buffers, "A", "a test")) if m.name == "buffers" else m
+        for m in chip.memories
+    )
+    return replace(TARGET, chip=replace(chip, cores=Fact(slices, "A", "a test"), memories=memories))
+
+
+def code_of(model: Any, target: GenericTarget) -> list[Warboy]:
+    """The instructions of a model that runs on the NPU alone, which verify bit for bit."""
+    source = model if isinstance(model, bytes) else model.SerializeToString()
+    compiled = compile_model(source, target, Options())
+    result = verify(compiled, target, source)
+    assert result.ok, result.first_failure
+    found: list[Warboy] = []
+    for segment in compiled.segments:
+        assert isinstance(segment, NpuSegment)
+        found += Warboy.decode_program(segment.program.code)
+    return found
+
+
+def net(shape: tuple[int, ...], build: Callable[[Net, Value], Value]) -> Any:
+    made = Net("test", *shape)
+    return made.finished(build(made, made.input)).model()
+
+
+def residual(n: Net, x: Value) -> Value:
+    return n.add(x, n.conv(x, x.channels, 3), act="relu")
+
+
+def depthwise(n: Net, x: Value) -> Value:
+    return n.conv(x, x.channels, 3, 2, groups=x.channels, act="relu6")
+
+
+def pyramid(n: Net, x: Value) -> Value:
+    return n.concat([x, n.max_pool(x, 5, 1, (2, 2)), n.twice(n.conv(x, 4, 3, 2))])
+
+
+def halves(n: Net, x: Value) -> Value:
+    a, b = n.halves(x)
+    return n.add(a, n.conv(b, a.channels, 1))
+
+
+def classifier(n: Net, x: Value) -> Value:
+    return n.dense(n.average(n.conv(x, 24, 1, act="relu")), 10)
+
+
+@pytest.mark.parametrize("slices", [1, 4])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda n, x: n.conv(x, 12, 3, act="relu"),
+        lambda n, x: n.conv(x, 5, 3, 2, pads=(0, 1)),
+        lambda n, x: n.conv(x, 16, 5, groups=4, act="silu"),
+        residual,
+        depthwise,
+        pyramid,
+        halves,
+        classifier,
+    ],
+)
+def test_networks(build: Callable[[Net, Value], Value], slices: int) -> None:
+    assert code_of(net((1, 8, 10, 10), build), small(slices))
+
+
+def test_a_cut_sum_is_drained_by_its_last_part() -> None:
+    """Too many terms for the buffers: sums stay there until the last part makes bytes of them."""
+    model = net((1, 512, 1, 1), lambda n, x: n.conv(x, 64, 1, act="relu"))
+    dots = [i for i in code_of(model, small(1, 6 << 10)) if i.mnemonic == "te.dot"]
+    drained = [bool(i.drain) for i in dots]  # type: ignore[attr-defined]
+    assert 0 < sum(drained) < len(dots)
+    assert all(i.accumulate for i, d in zip(dots, drained, strict=True) if d)  # type: ignore[attr-defined]
+
+
+def test_who_does_what() -> None:
+    """ReLU costs nothing, SiLU is a table, a residual is vector work."""
+
+    def kinds(build: Callable[[Net, Value], Value]) -> set[str]:
+        code = code_of(net((1, 8, 10, 10), build), small())
+        return {i.mnemonic for i in code if i.engine in {"te", "ve"}}
+
+    assert kinds(lambda n, x: n.conv(x, 8, 3, act="relu6")) == {"te.dot"}
+    assert kinds(lambda n, x: n.conv(x, 8, 3, act="silu")) == {"te.dot", "ve.table"}
+    assert kinds(residual) == {"te.dot", "ve.nest"}
+
+
+def test_listing(golden: Golden) -> None:
+    """A convolution with SiLU on two slices: the whole program as text."""
+    model = net((1, 16, 6, 6), lambda n, x: n.conv(x, 8, 3, act="silu"))
+    code = code_of(model, small(2))
+    text = format_program(code)
+    golden("warboy/small.txt", text)
+    assert parse_program(Warboy, text) == code
+
+
+def test_zero_points_and_types() -> None:
+    """Unsigned data, a zero point in the padding, weights whose zero point is not 0."""
+    chance = np.random.default_rng(0)
+    m = Model(x=chance.integers(0, 256, (1, 6, 7, 7)).astype(np.uint8))
+    w = m.weights(chance.integers(0, 256, (4, 6, 3, 3)).astype(np.uint8), 0.01, 120)
+    y = m("Conv", m.dequantize("x", 0.02, 7), w, pads=[1, 1, 1, 1])
+    assert code_of(m.done(m.quantize(y, 0.3, 30)), small())
+
+
+def test_the_host_takes_what_the_chip_lacks_with_the_reason() -> None:
+    m = Model(x=np.zeros((1, 3, 40, 40), np.int8))
+    w = m.weights(np.ones((4, 3, 3, 3), np.int8), 0.01)
+    x = m.dequantize("x", 0.02, 0, "int8")
+    source = m.done(m.quantize(m("Conv", x, w, dilations=[13, 13]), 0.3, 0, "int8"))
+    compiled = compile_model(source, TARGET, Options())
+    (segment,) = compiled.segments
+    assert isinstance(segment, HostSegment)
+    assert "A Conv is dilated by at most 12." in str(segment.operators)
+    assert verify(compiled, TARGET, source).ok
+
+
+def test_a_float_model_needs_calibration_data() -> None:
+    m = Model(x=np.zeros((1, 3, 8, 8), np.float32))
+    source = m.done(m("Conv", "x", m.constant(np.ones((4, 3, 3, 3)))))
+    with pytest.raises(UsageError, match="int8 needs calibration data"):
+        compile_model(source, TARGET, Options())
+
+
+@pytest.mark.parametrize("target", ["warboy", "warboy-2pe"])
+def test_a_trained_network(shared: Path, target: str) -> None:
+    """Mnistnet as quantized by onnxruntime; the border of floats is the host's."""
+    path = shared / "models" / "trained" / "mnistnet-qdq.onnx"
+    compiled = kcompiler.compile(path, target, dims={"batch": 1})
+    assert compiled.verify().ok
+    kinds = [type(s) for s in compiled.compilation.segments]
+    assert kinds == [HostSegment, NpuSegment, HostSegment]
+
+
+@pytest.mark.slow
+def test_a_larger_trained_network(shared: Path) -> None:
+    """All kernels of efficientnet-lite0 bit for bit, few of them with vector work."""
+    path = shared / "models" / "trained" / "efficientnet-lite0-qdq-int8.onnx"
+    compiled = kcompiler.compile(path, "warboy")
+    assert compiled.verify().ok
+    (segment,) = (s for s in compiled.compilation.segments if isinstance(s, NpuSegment))
+    found = Counter(i.mnemonic for i in Warboy.decode_program(segment.program.code))
+    assert found["ve.nest"] < found["te.dot"] / 10
