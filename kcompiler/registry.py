@@ -81,6 +81,6 @@ def _checked(name: str, found: Any) -> Target:
 
 def _unknown(name: str) -> UsageError:
     known = targets()
-    near = get_close_matches(name, known, n=3, cutoff=0.4)
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
     fix = f"did you mean {' or '.join(near)}?" if near else "take one of these"
     return UsageError(f"there is no target {name!r}", why=f"known: {', '.join(known)}", fix=fix)
