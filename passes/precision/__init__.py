@@ -29,6 +29,7 @@ from kcompiler.graph.operators import (
 )
 from kcompiler.graph.types import BF16, F16, F32, F64, is_float, is_integer
 from kcompiler.kernel.views import is_movement
+from kcompiler.passes.precision.positions import positions
 from kcompiler.passes.precision.retype import Retyper, largest, narrowed
 from kcompiler.pattern import splat
 from kcompiler.pipeline import Pass
@@ -47,7 +48,8 @@ class Precision(Pass):
     Inputs, outputs and what the host reads and writes keep their types; casts stand at the border.
     Narrower floats and integers stay. A result stays float32 where the stored type is known to fail
     it: sums over a tensor that nothing scales down and what is added to them, powers, what comes
-    from wide integers or is computed with numbers beyond the range, and for f32 what is float64.
+    from wide integers or becomes some (indices), what is computed with numbers beyond the range,
+    and for f32 what is float64.
     Constants are rounded, small ones only where that keeps their size, and those of kernels that
     make integers, or numbers of them, not at all.
     """
@@ -66,6 +68,7 @@ class _Conversion:
     def __init__(self, graph: Graph, stored: DType) -> None:
         self.graph = graph
         self.stored = stored
+        self.positions = positions(graph)
         self.new: dict[int, Op] = {}
         self.casts: dict[tuple[int, DType], Op] = {}
 
@@ -123,7 +126,7 @@ class _Conversion:
         if not _is_wide(root.dtype) or self.stored == F32:
             return root.dtype
         wide = stays_wide(node, self.stored) or self._continues(node)
-        return F32 if wide else self.stored
+        return F32 if wide or id(node) in self.positions else self.stored
 
     def _continues(self, node: Fused) -> bool:
         """Whether a kernel adds to a sum that another one keeps in float32."""

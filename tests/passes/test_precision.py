@@ -20,6 +20,7 @@ from kcompiler.graph.operators import (
     Broadcast,
     Contract,
     Exp,
+    Floor,
     Fused,
     Gather,
     Host,
@@ -255,6 +256,26 @@ def test_a_gathered_table_is_narrow() -> None:
     graph = converted(dense(Gather(table, tensor("i", 2, dtype=I64), 0)))
     assert stored(graph) == ["gather float16", "contract float32"]
     assert {n.dtype for n in graph.nodes if isinstance(n, Constant) and n.type.size > 8} == {F16}
+
+
+def test_what_becomes_an_index_stays_wide() -> None:
+    """1000.6 is no number of f16; the element that it names must be the right one."""
+    x = tensor("x", 5)
+    place = Mul(Relu(x), number(1e3))
+    index = cast(Floor(place), I64)
+    away = Sub(place, Floor(place))
+    table = weight(RNG, 4000, 2)
+    found = Mul(Gather(table, index, 0), reshape(away, (5, 1)))
+    after = converted(Relu(Contract(found, weight(RNG, 2, 3), "ab,bc->ac", F32)))
+    given_ = {"x": np.array([0.0001, 0.3337, 1.0006, 2.0489, 3.9], np.float32)}
+    before = run_graph(model(found), given_)["y0"]
+    kernel = next(k for k in kernels(after) if any(isinstance(n, Gather) for n in k.body.nodes))
+    np.testing.assert_allclose(run_graph(after_root(after, kernel), given_)["y"], before, rtol=2e-3)
+
+
+def after_root(g: Graph, kernel: Op) -> Graph:
+    """The graph up to a kernel."""
+    return Graph("g", g.inputs, (("y", kernel),))
 
 
 def test_the_host_reads_and_writes_its_own_types() -> None:

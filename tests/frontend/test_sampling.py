@@ -1,0 +1,79 @@
+"""Operators that read between elements, against onnxruntime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kcompiler.frontend import load_model
+from tests.frontend.oracle import agree, f32, floats, hosts, one
+
+
+def grid(*shape: int, seed: int = 0) -> Any:
+    """Places, a third of them outside."""
+    return np.random.default_rng(seed).uniform(-1.5, 1.5, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("corners", [0, 1])
+def test_grid_sample(mode: str, padding: str, corners: int) -> None:
+    attributes: dict[str, Any] = {"padding_mode": padding, "align_corners": corners}
+    operands = [floats(2, 3, 5, 7), grid(2, 4, 6, 2)]
+    agree(*one("GridSample", operands, opset=20, mode=mode, **attributes), 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("corners", [0, 1])
+def test_grid_sample_of_a_volume(mode: str, corners: int) -> None:
+    operands = [floats(1, 2, 3, 4, 5), grid(1, 2, 3, 4, 3)]
+    agree(*one("GridSample", operands, opset=20, mode=mode, align_corners=corners), 1e-4, 1e-5)
+
+
+def test_grid_sample_far_away_and_of_one_row() -> None:
+    far = f32([[[[1e6, 0.2], [-1e6, 0.1], [40.3, -7.2]]]])
+    for padding in ("zeros", "border"):
+        operands = [floats(1, 2, 1, 6), far]
+        agree(*one("GridSample", operands, opset=20, padding_mode=padding), 1e-4, 1e-5)
+
+
+def test_infinity_outside_of_a_grid_is_not_read() -> None:
+    x = floats(1, 1, 4, 4)
+    x[0, 0, 0, 0] = np.inf
+    places = f32([[[[-3, -3], [0.4, 0.4]]]])
+    agree(*one("GridSample", [x, places], opset=20), 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("masked", [False, True])
+def test_deform_conv(parts: int, masked: bool) -> None:
+    x, w = floats(2, 4, 6, 7), floats(6, 2, 3, 2, seed=1)
+    size = 3, 7
+    offset = 2 * floats(2, parts * 3 * 2 * 2, *size, seed=2)
+    mask = floats(2, parts * 3 * 2, *size, seed=3) if masked else None
+    attributes: dict[str, Any] = {
+        "pads": [1, 0, 0, 1],
+        "strides": [2, 1],
+        "dilations": [1, 1],
+        "group": 2,
+    }
+    made = one("DeformConv", [x, w, offset, floats(6, seed=4), mask], opset=19,
+               offset_group=parts, kernel_shape=[3, 2], **attributes)  # fmt: skip
+    agree(*made, 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("mode", ["half_pixel", "output_half_pixel"])
+def test_roi_align(mode: str) -> None:
+    rois = f32([[0, 0, 9, 9], [2, 1, 5.5, 7], [-3, -2, 4, 3], [8, 8, 30, 40], [3, 3, 3.2, 3.1]])
+    operands = [floats(2, 3, 10, 12), rois, np.array([0, 1, 0, 1, 1])]
+    made = one("RoiAlign", operands, opset=16, coordinate_transformation_mode=mode,
+               output_height=3, output_width=2, sampling_ratio=2, spatial_scale=0.7)  # fmt: skip
+    agree(*made, 1e-4, 1e-5)
+
+
+def test_what_follows_the_size_of_a_region_stays_on_the_host() -> None:
+    operands = [floats(1, 3, 10, 12), f32([[0, 0, 9, 9]]), np.array([0])]
+    (host,) = hosts(load_model(one("RoiAlign", operands, opset=16)[0]))
+    assert "as many samples as a region is large" in getattr(host, "reason", "")
