@@ -37,6 +37,8 @@ from kcompiler.passes.synchronize import Synchronize
 from kcompiler.passes.tile import Tile
 from kcompiler.pipeline import Hook, Pass, run
 
+_MEMBERS = 120  # of a kernel of an integer-only chip: each quantization is up to ten operators
+
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Any"
 
 
@@ -69,7 +71,7 @@ def graph_pipeline(
         *(() if quantize is None else (quantize,)),
         Integer(),
         Expand(refusal=refusal),
-        Fuse(integer=integer_only),
+        Fuse(integer=True, max_members=_MEMBERS) if integer_only else Fuse(),
         Precision(float=precision),
     )
 

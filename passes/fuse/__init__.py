@@ -6,6 +6,7 @@ from kcompiler.graph.node import Graph, Op
 from kcompiler.graph.operators import Fused
 from kcompiler.passes.fuse.build import Materializer, fused, supported
 from kcompiler.passes.fuse.groups import Grouping, Limits
+from kcompiler.passes.fuse.numbers import own_numbers
 from kcompiler.pipeline import Pass
 
 
@@ -17,7 +18,8 @@ class Fuse(Pass):
     that; else the kernel before writes its result moved, or a kernel copies. No work is done twice.
     The result computes the same numbers bit for bit. A kernel has at most `max_inputs` tensors to
     read (unless a single operator has more) and `max_members` operators. For a chip that moves
-    bytes alone, `integer` keeps kernels of floats apart from those of bytes.
+    bytes alone, `integer` keeps kernels of floats apart from those of bytes, and each reader of a
+    byte makes its own number of it.
     """
 
     max_inputs: int = 6
@@ -25,6 +27,8 @@ class Fuse(Pass):
     integer: bool = False
 
     def run(self, ir: Graph) -> Graph:
+        if self.integer:
+            ir = own_numbers(ir)
         limits = Limits(self.max_inputs, self.max_members, supported, self.integer)
         plan = Materializer(ir, Grouping(ir, limits).run())
         groups = plan.run()

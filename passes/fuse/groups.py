@@ -40,8 +40,8 @@ from kcompiler.graph.operators import (
     Window,
 )
 from kcompiler.graph.operators.movement import Reshape
-from kcompiler.graph.types import is_integer
 from kcompiler.kernel.views import is_movement
+from kcompiler.passes.fuse.numbers import is_byte
 
 # Kernels of their own: what follows and precedes them is not part of them.
 ALONE = (CumSum, TopKIndices, TopKValues)
@@ -160,7 +160,7 @@ class Grouping:
         """Leave making numbers of stored bytes to a reader that can do it on its way in."""
         members, root = found[-1]
         if self.limits.integer:
-            last = max((i for i, (_, stored) in enumerate(found) if _is_byte(stored)), default=-1)
+            last = max((i for i, (_, stored) in enumerate(found) if is_byte(stored)), default=-1)
             del found[last + 1 if last >= 0 else len(found) :]
             return
         readers = self.users(root)
@@ -224,7 +224,7 @@ class Grouping:
             return False
         if any(u not in group for u in self.users(producer)):
             return False
-        if self.limits.integer and _is_byte(producer) and isinstance(producer, Elementwise):
+        if self.limits.integer and is_byte(producer) and isinstance(producer, Elementwise):
             return False
         larger = Group([*group.members, producer], group.root)
         if len(inputs_of(larger.members)) > max(self.limits.inputs, len(inputs_of(group.members))):
@@ -232,10 +232,6 @@ class Grouping:
         copies = isinstance(producer, COPIES)
         takes = windowed or isinstance(reader, Elementwise)
         return not copies or (takes and self.limits.supported(larger))
-
-
-def _is_byte(op: Op) -> bool:
-    return is_integer(op.dtype) and op.dtype.itemsize == 1
 
 
 def _only_numbers(op: Op) -> bool:

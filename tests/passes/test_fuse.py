@@ -325,6 +325,23 @@ def test_options_have_text() -> None:
     assert str(Fuse(integer=True)) == "fuse{integer=true}"
 
 
+def test_each_reader_of_a_byte_makes_its_own_number() -> None:
+    """Two kernels read the number of one byte: without copies it would be stored as a float."""
+    x = Input("x", TensorType(np.dtype(np.int8), (4, 8)))
+    number = Mul(Cast(x, F32), constant(0.5, F32))
+    first = Cast(Tanh(number), np.dtype(np.int8))
+    second = Cast(Add(number, broadcast(sum_of(number), (4, 8))), np.dtype(np.int8))
+    graph = Graph("g", (x,), (("y", first), ("z", second)))
+    kernels = [n for n in Fuse(integer=True).run(graph).nodes if isinstance(n, Fused)]
+    assert {str(o.dtype) for k in kernels for o in k.operands if o.shape == (4, 8)} == {"int8"}
+    stored = [n for n in Fuse().run(graph).nodes if isinstance(n, Fused)]
+    assert "float32" in {str(o.dtype) for k in stored for o in k.operands if o.shape == (4, 8)}
+
+
+def sum_of(x: Op) -> Op:
+    return Reduce(x, "sum", (1,))
+
+
 def test_bytes_and_floats_do_not_meet_for_a_chip_of_bytes() -> None:
     """A product ends in the bytes that it stores; what is made of them is another kernel."""
     i8 = np.dtype(np.int8)

@@ -66,6 +66,11 @@ def pyramid(n: Net, x: Value) -> Value:
     return n.concat([x, n.max_pool(x, 5, 1, (2, 2)), n.twice(n.conv(x, 4, 3, 2))])
 
 
+def bottleneck(n: Net, x: Value) -> Value:
+    x = n.conv(x, 8, 1, act="silu")
+    return n.add(x, n.conv(n.conv(x, 8, 1, act="silu"), 8, 3, act="silu"))
+
+
 def halves(n: Net, x: Value) -> Value:
     a, b = n.halves(x)
     return n.add(a, n.conv(b, a.channels, 1))
@@ -85,6 +90,7 @@ def classifier(n: Net, x: Value) -> Value:
         residual,
         depthwise,
         pyramid,
+        bottleneck,
         halves,
         classifier,
     ],
