@@ -19,8 +19,9 @@ from kcompiler.errors import UsageError
 from kcompiler.frontend import Imported, load_model
 from kcompiler.graph.node import Array, Graph
 from kcompiler.graph.operators import Fused
-from kcompiler.graph.types import is_float
+from kcompiler.graph.types import F32, is_float
 from kcompiler.host import HostOperators
+from kcompiler.machine.cost import multiplies
 from kcompiler.machine.crossing import not_worth_crossing
 from kcompiler.machine.target import FLOATS, INTEGERS, Target
 from kcompiler.passes.expand import Expand, Refusal, accept
@@ -29,7 +30,7 @@ from kcompiler.passes.integer import Integer
 from kcompiler.passes.partition import Partition, Segment
 from kcompiler.passes.place import Place
 from kcompiler.passes.precision import FLOATS as PRECISIONS
-from kcompiler.passes.precision import Precision
+from kcompiler.passes.precision import Precision, multiplies_f32
 from kcompiler.passes.quantize import Quantize
 from kcompiler.passes.recognize import Recognize
 from kcompiler.passes.simplify import Simplify
@@ -60,10 +61,11 @@ def graph_pipeline(
     quantize: Quantize | None = None,
     *,
     integer_only: bool = False,
+    logarithms: bool = True,
 ) -> tuple[Pass, ...]:
     """The passes from an imported graph to a graph of kernels, for a target with a refusal.
 
-    What stays float is stored as `precision`.
+    What stays float is stored as `precision`; sums before `logarithms` may take float32.
     """
     return (
         Simplify(),
@@ -72,7 +74,7 @@ def graph_pipeline(
         Integer(),
         Expand(refusal=refusal),
         Fuse(integer=True, max_members=_MEMBERS) if integer_only else Fuse(),
-        Precision(float=precision),
+        Precision(float=precision, logarithms=logarithms),
     )
 
 
@@ -110,7 +112,13 @@ def compile_imported(
     precision = chosen_precision(target, options.precision)
     quantize = quantize_for(target, precision, imported, options.quantization)
     stored = precision if precision in FLOATS else target.float_type
-    pipeline = graph_pipeline(stored, target.refusal, quantize, integer_only=target.integer_only)
+    pipeline = graph_pipeline(
+        stored,
+        target.refusal,
+        quantize,
+        integer_only=target.integer_only,
+        logarithms=multiplies(target.chip.matrix, F32),
+    )
     kernels = run(pipeline, imported.graph, options.hook)
     report = quantize.log[0] if quantize is not None and quantize.log else None
     told = report.notes() if report is not None else ()
@@ -218,6 +226,12 @@ def _notes(graph: Graph, kernels: Graph, precision: str, stored: str) -> list[st
         where = "float tensors that are left between kernels are stored as"
         return [f"{where} {stored}; {rest}"] if left and stored != "f32" else []
     floats = {str(n.dtype) for n in graph.nodes if is_float(n.dtype)}
-    if floats - {"float16"} and precision != "f32":
-        return [f"float tensors between kernels are stored as {precision}; {rest}"]
-    return []
+    if precision == "f32" or not floats - {"float16"}:
+        return []
+    found = [f"float tensors between kernels are stored as {precision}; {rest}"]
+    careful = [n for n in kernels.nodes if isinstance(n, Fused) and multiplies_f32(n)]
+    if careful:
+        first = ", ".join(careful[0].origin)
+        why = "a logarithm of their sums would magnify what rounding leaves"
+        found.append(f"{len(careful)} kernels multiply float32, from {first} on: {why}")
+    return found

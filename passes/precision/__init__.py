@@ -29,6 +29,7 @@ from kcompiler.graph.operators import (
 )
 from kcompiler.graph.types import BF16, F16, F32, F64, is_float, is_integer
 from kcompiler.kernel.views import is_movement
+from kcompiler.passes.precision.logarithms import Delicate, before_logarithms
 from kcompiler.passes.precision.positions import positions
 from kcompiler.passes.precision.retype import Retyper, largest, narrowed
 from kcompiler.pattern import splat
@@ -51,22 +52,27 @@ class Precision(Pass):
     from wide integers or becomes some (indices), what is computed with numbers beyond the range,
     and for f32 what is float64.
     Constants are rounded, small ones only where that keeps their size, and those of kernels that
-    make integers, or numbers of them, not at all.
+    make integers, or numbers of them, not at all. Sums that lead to a logarithm, which magnifies
+    what rounding leaves of them where they cancel, have operands of float32 (`logarithms.py`),
+    unless `logarithms` is off, as for a chip whose array does not multiply float32.
     """
 
     float: str = "f16"
+    logarithms: bool = True
 
     def run(self, ir: Graph) -> Graph:
         if self.float not in FLOATS:
             raise UsageError(f"there is no precision {self.float!r}", fix="f16, bf16 or f32")
-        return _Conversion(ir, FLOATS[self.float]).run()
+        delicate = before_logarithms(ir) if self.logarithms else Delicate()
+        return _Conversion(ir, FLOATS[self.float], delicate).run()
 
 
 class _Conversion:
     """One run of the pass: old node -> new node, and its conversions to other types."""
 
-    def __init__(self, graph: Graph, stored: DType) -> None:
+    def __init__(self, graph: Graph, stored: DType, delicate: Delicate) -> None:
         self.graph = graph
+        self.delicate = delicate
         self.stored = stored
         self.positions = positions(graph)
         self.new: dict[int, Op] = {}
@@ -96,26 +102,30 @@ class _Conversion:
             return node.with_operands([self._as(x, x.dtype) for x in node.xs])
         products, masks = _read_by_products(node.body), _masks(node.body)
         exact = any(map(_ends_integers, node.body.nodes))
+        stored = F32 if id(node) in self.delicate.multiplies else self.stored
         operands = [
             self._operand(
-                x, id(i) in (products if isinstance(x, Constant) else products - masks), exact
+                x,
+                id(i) in (products if isinstance(x, Constant) else products - masks),
+                exact,
+                stored,
             )
             for x, i in zip(node.xs, node.body.inputs, strict=True)
         ]
-        retyped = Retyper(node.body, self.stored, [x.dtype for x in operands])
+        retyped = Retyper(node.body, stored, [x.dtype for x in operands])
         body = retyped.finished(self._result(node, retyped.root))
         return Fused(tuple(operands), body).with_origin(node.origin)
 
-    def _operand(self, x: Op, product: bool, exact: bool) -> Op:
+    def _operand(self, x: Op, product: bool, exact: bool, stored: DType) -> Op:
         """What a kernel reads for an operand of the old graph; quantized ones keep factors."""
         if isinstance(x, Constant):
             if not _is_wide(x.dtype):
                 return x
             small = x.type.size <= SMALL and not product
-            keeps = small and (exact or not _representable(x, self.stored))
-            return self._as(x, F32 if keeps else self.stored)
+            keeps = small and (exact or not _representable(x, stored))
+            return self._as(x, F32 if keeps else stored)
         if product and _is_wide(self.new[id(x)].dtype):
-            return self._as(x, self.stored)
+            return self._as(x, stored)
         return self.new[id(x)]
 
     def _result(self, node: Fused, root: Op) -> DType:
@@ -126,7 +136,8 @@ class _Conversion:
         if not _is_wide(root.dtype) or self.stored == F32:
             return root.dtype
         wide = stays_wide(node, self.stored) or self._continues(node)
-        return F32 if wide or id(node) in self.positions else self.stored
+        exact = id(node) in self.positions or id(node) in self.delicate.stores
+        return F32 if wide or exact else self.stored
 
     def _continues(self, node: Fused) -> bool:
         """Whether a kernel adds to a sum that another one keeps in float32."""
@@ -149,6 +160,12 @@ class _Conversion:
             else:
                 self.casts[key] = cast_kernel(new, dtype)
         return self.casts[key]
+
+
+def multiplies_f32(kernel: Fused) -> bool:
+    """Whether a kernel takes products of float32."""
+    products = (n for n in kernel.body.nodes if isinstance(n, Contract | Conv))
+    return any(o.dtype == F32 for n in products for o in n.operands)
 
 
 def cast_kernel(x: Op, dtype: DType) -> Fused:
@@ -222,4 +239,4 @@ def _leaves_range(node: Op, dtype: DType) -> bool:
     return is_integer(node.x.dtype) and node.x.dtype.itemsize > 1
 
 
-__all__ = ["FLOATS", "Precision", "cast_kernel", "stays_wide"]
+__all__ = ["FLOATS", "Precision", "cast_kernel", "multiplies_f32", "stays_wide"]
