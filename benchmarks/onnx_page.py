@@ -38,9 +38,6 @@ FAILURES: Mapping[str, str] = {
     "test_dft_inverse_opset19": _NOISE,
     "test_gradient_of_add": "Gradient: neither onnxruntime nor ONNX's reference has it",
     "test_gradient_of_add_and_mul": "Gradient: neither onnxruntime nor ONNX's reference has it",
-    "test_maxunpool_export_with_output_shape": (
-        "onnxruntime reads the indices in the given shape, ONNX in the one that the window gives"
-    ),
     "test_resize_downsample_scales_cubic_align_corners": _RESIZE,
     "test_resize_downsample_scales_linear_align_corners": _RESIZE,
 }

@@ -125,6 +125,13 @@ def test_batch_normalization(rank: int) -> None:
     agree(*one("BatchNormalization", [x, scale, bias, mean, variance], opset=9))
 
 
+def test_batch_normalization_in_training() -> None:
+    x, scale, bias, mean = floats(3, 4, 5), floats(4, seed=1), floats(4, seed=2), floats(4, seed=3)
+    operands = [x, scale, bias, mean, np.abs(floats(4, seed=4))]
+    made = one("BatchNormalization", operands, opset=15, results=3, training_mode=1, momentum=0.7)
+    agree(*made, 1e-4, 1e-5)
+
+
 @pytest.mark.parametrize("axis", [-1, 1, 2])
 def test_layer_normalization(axis: int) -> None:
     x = floats(2, 3, 4)

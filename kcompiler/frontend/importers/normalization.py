@@ -19,10 +19,12 @@ from kcompiler.graph.types import compute_dtype
 
 
 @onnx_op("BatchNormalization")
-def batch_normalization(node: Node) -> Op:
+def batch_normalization(node: Node) -> Op | list[Op]:
     """X a + b, with a and b known as the statistics are."""
-    if node.flag("training_mode") or any(node.wants(i) for i in range(1, 5)):
-        raise NotExpressible("BatchNormalization in training mode")
+    if node.flag("training_mode"):
+        return _in_training(node)
+    if any(node.wants(i) for i in range(1, 5)):
+        raise NotExpressible("BatchNormalization in training mode, as it was before opset 14")
     x, dtype = node[0], compute_dtype(node[0].dtype)
     scale, bias, mean, variance = (build.cast(node[i], dtype) for i in range(1, 5))
     epsilon = build.scalar(variance, node.number("epsilon", 1e-5))
@@ -34,6 +36,25 @@ def batch_normalization(node: Node) -> Op:
         return channels(v, max(rank, 2)) if rank else build.expand_dims(v, [0])
 
     return wide(x, lambda v: ops.Add(ops.Mul(v, shaped(a)), shaped(b)))
+
+
+def _in_training(node: Node) -> list[Op]:
+    """By the statistics of the batch, and these mixed with the given ones."""
+    x, momentum = build.cast(node[0], compute_dtype(node[0].dtype)), node.number("momentum", 0.9)
+    axes = [i for i in range(x.type.rank) if i != 1]
+    mean = build.mean(x, axes)
+    centred = ops.Sub(x, mean)
+    variance = build.mean(ops.Mul(centred, centred), axes)
+    deviation = ops.Sqrt(ops.Add(variance, build.scalar(variance, node.number("epsilon", 1e-5))))
+    scale, bias = (channels(build.cast(node[i], x.dtype), x.type.rank) for i in (1, 2))
+    y = ops.Add(ops.Mul(ops.Div(centred, deviation), scale), bias)
+    results = [build.cast(y, node[0].dtype)]
+    for old, new in ((node[3], mean), (node[4], variance)):
+        fresh = build.reshape(new, old.shape)
+        kept = ops.Mul(build.cast(old, x.dtype), build.scalar(x, momentum))
+        mixed = ops.Add(kept, ops.Mul(fresh, build.scalar(x, 1 - momentum)))
+        results.append(build.cast(mixed, old.dtype))
+    return results
 
 
 @onnx_op("LayerNormalization")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kcompiler.frontend.errors import NotExpressible
 from kcompiler.frontend.helpers import wide
+from kcompiler.frontend.importers.unpooling import positions_of_maxima
 from kcompiler.frontend.node import Node
 from kcompiler.frontend.registry import onnx_op
 from kcompiler.frontend.windows import Windows, read_windows
@@ -24,11 +24,14 @@ def window(x: Op, function: str, w: Windows) -> Op:
 
 
 @onnx_op("MaxPool")
-def max_pool(node: Node) -> Op:
-    """The largest element of each window."""
-    if node.wants(1):
-        raise NotExpressible("the positions of the maxima are wanted")
-    return window(node[0], "max", _windows(node))
+def max_pool(node: Node) -> list[Op]:
+    """The largest element of each window, and where it is."""
+    w = _windows(node)
+    largest = window(node[0], "max", w)
+    if not node.wants(1):
+        return [largest]
+    by_columns = node.flag("storage_order")
+    return [largest, positions_of_maxima(node[0], w, by_columns=by_columns)]
 
 
 @onnx_op("AveragePool")
