@@ -23,3 +23,4 @@ def command(name: str, directory: Path, title: str) -> None:
         click.echo(path)
     click.echo(f"\nNext: pip install --no-deps -e {shlex.quote(str(directory))}")
     click.echo(f"then: kcompile targets {name}, kcompile MODEL --target {name}")
+    click.echo(f"      kcompile check-target {name}")
