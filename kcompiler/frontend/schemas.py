@@ -13,6 +13,8 @@ from kcompiler.errors import ModelError, UnsupportedError
 
 MICROSOFT = "com.microsoft"
 NEWEST = int(defs.onnx_opset_version())
+# Operators that onnxruntime has in ONNX's own domain, in all versions: its optimizer writes them.
+OF_ONNXRUNTIME = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
 OLDEST = 7  # older ones broadcast by other rules: such models are converted
 
 
@@ -59,6 +61,8 @@ def schema_of(proto: NodeProto, opsets: Mapping[str, int]) -> defs.OpSchema | No
     version = opsets[domain]
     if 0 < version < 1 << 31 and defs.has(proto.op_type, version, domain):
         return defs.get_schema(proto.op_type, version, domain)
+    if not domain and proto.op_type in OF_ONNXRUNTIME:
+        return None
     raise _unknown(proto, domain, version)
 
 

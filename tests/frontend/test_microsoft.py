@@ -96,3 +96,10 @@ def test_qlinear_where() -> None:
     operands = [integers(0, 2, 3, 4).astype(bool), bytes_(3, 4), *SCALES[:2],
                 bytes_(3, 4, seed=1), *SCALES[2:], f32(0.06), np.array(110, np.uint8)]  # fmt: skip
     agree(*one("QLinearWhere", operands, [2, 3, 5, 6, 7, 8], domain=MICROSOFT), 0, 1)
+
+
+@pytest.mark.parametrize("op_type", ["LayerNormalization", "SimplifiedLayerNormalization"])
+def test_norms_of_onnxruntime_in_the_domain_of_onnx(op_type: str) -> None:
+    """Its optimizer writes them into models of any opset."""
+    operands = [floats(2, 3, 8), floats(8, seed=1)]
+    agree(*one(op_type, operands, [1], opset=13, axis=-1, epsilon=1e-3))

@@ -201,10 +201,11 @@ def test_cum_sum(exclusive: int, reverse: int) -> None:
     )
 
 
-def test_reverse_sequence() -> None:
+@pytest.mark.parametrize("known", [[1], []])
+def test_reverse_sequence(known: list[int]) -> None:
     lengths = ints(1, 3, 4)
-    agree(*one("ReverseSequence", [floats(4, 3, 2), lengths], [1], time_axis=0, batch_axis=1))
-    agree(*one("ReverseSequence", [floats(3, 4, 2), lengths], [1], time_axis=1, batch_axis=0))
+    agree(*one("ReverseSequence", [floats(4, 3, 2), lengths], known, time_axis=0, batch_axis=1))
+    agree(*one("ReverseSequence", [floats(3, 4, 2), lengths], known, time_axis=1, batch_axis=0))
 
 
 def test_compress() -> None:

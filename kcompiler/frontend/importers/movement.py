@@ -13,8 +13,8 @@ from kcompiler.frontend.node import Node
 from kcompiler.frontend.registry import onnx_op
 from kcompiler.graph import build
 from kcompiler.graph import operators as ops
-from kcompiler.graph.node import Op
-from kcompiler.graph.types import BOOL
+from kcompiler.graph.node import Constant, Op
+from kcompiler.graph.types import BOOL, I64
 
 
 @onnx_op("Reshape")
@@ -240,8 +240,10 @@ def trilu(node: Node) -> Op:
 
 @onnx_op("ReverseSequence")
 def reverse_sequence(node: Node) -> Op:
-    """The first elements of each sequence backwards; lengths must be known."""
+    """The first elements of each sequence backwards: slices where their number is known."""
     batch, time = node.integer("batch_axis", 1), node.integer("time_axis", 0)
+    if not isinstance(node[1], Constant):
+        return _reversed(node[0], node[1], batch, time)
     lengths = node.known(1).reshape(-1)
     parts = []
     for i, length in enumerate(lengths.tolist()):
@@ -251,6 +253,22 @@ def reverse_sequence(node: Node) -> Op:
             raise ValueError(f"a sequence of {length} in a tensor of {count}")
         parts.append(take(row, time, [*range(length)[::-1], *range(length, count)]))
     return build.concat(parts, batch)
+
+
+def _reversed(x: Op, lengths: Op, batch: int, time: int) -> Op:
+    """Rows gathered from where each stands in its sequence."""
+    if {batch, time} != {0, 1}:
+        raise ValueError(f"batches along axis {batch} and time along {time}")
+    rows = build.swap_axes(x, 0, 1) if batch else x
+    count, steps = rows.shape[:2]
+    place = build.constant(np.arange(steps), I64)
+    length = build.reshape(build.cast(lengths, I64), (count, 1))
+    back = ops.Sub(ops.Sub(length, build.constant(1, I64)), place)
+    step = ops.Where(ops.Less(place, length), back, place)
+    at = ops.Add(step, build.constant(np.arange(count)[:, None] * steps, I64))
+    flat = build.reshape(rows, (count * steps, *rows.shape[2:]))
+    found = build.gather(flat, at, 0)
+    return build.swap_axes(found, 0, 1) if batch else found
 
 
 @onnx_op("Compress")

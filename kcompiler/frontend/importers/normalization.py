@@ -80,9 +80,11 @@ def _same_type(parameter: Op | None, x: Op) -> Op | None:
     return None if parameter is None else build.cast(parameter, x.dtype)
 
 
-@onnx_op("RMSNormalization")
+@onnx_op("RMSNormalization", "SimplifiedLayerNormalization")
 def rms_normalization(node: Node) -> Op:
     """Over the last dimensions."""
+    if node.wants(1):
+        raise NotExpressible("the deviation of an RMS norm is wanted")
     x = node[0]
     axis = build.normal_axis(node.integer("axis", -1), x.type.rank)
     axes = tuple(range(axis, x.type.rank))
