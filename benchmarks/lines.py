@@ -39,19 +39,23 @@ def own_instructions() -> int:
     return lines(of_the_page().values())
 
 
-def of_the_tree(name: str) -> int:
-    """A target of this repository."""
-    sources = sorted((ROOT / "targets" / name).rglob("*.py"))
-    return lines(path.read_text(encoding="utf-8") for path in sources)
+def of_the_tree() -> dict[str, int]:
+    """The targets of this repository, all and file by file."""
+    found: dict[str, int] = {}
+    for folder in sorted(p.parent for p in (ROOT / "targets").glob("*/__init__.py")):
+        sources = sorted(folder.rglob("*.py"))
+        each = {f"/{path.name}": lines([path.read_text(encoding="utf-8")]) for path in sources}
+        found[f"targets/{folder.name}"] = sum(each.values())
+        found |= {f"targets/{folder.name}{name}": count for name, count in each.items()}
+    return found
 
 
 def table() -> dict[str, int]:
     """What -> lines."""
-    folders = sorted(p.name for p in (ROOT / "targets").iterdir() if (p / "__init__.py").exists())
     return {
         "otter of docs/add-a-target.md, its description alone": description_alone(),
         "otter with its own instructions and lowering": own_instructions(),
-        **{f"targets/{name}": of_the_tree(name) for name in folders},
+        **of_the_tree(),
         **QUOTED,
     }
 

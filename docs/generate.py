@@ -20,6 +20,8 @@ from kcompiler.frontend import schemas
 from kcompiler.frontend.control import IMPORTERS as CONTROL
 from kcompiler.frontend.registry import importers
 from kcompiler.graph.table import operator_table
+from kcompiler.machine.generic.isa import Generic
+from kcompiler.machine.instruction import Isa
 from kcompiler.machine.manual import manual
 from kcompiler.machine.target import Target
 from kcompiler.passes.quantize import Quantize
@@ -36,7 +38,10 @@ def pages() -> dict[str, str]:
     """Every generated page by its name in this folder."""
     found = [find_target(name) for name in _members("kcompiler.targets")]
     texts = {"operators.md": operators(), "passes.md": passes(), "supported.md": supported(found)}
-    texts |= {f"{target.name}-isa.md": instruction_set(target) for target in found}
+    texts |= {
+        f"{target.name}-isa.md": instruction_set(target.isa, f"`{target.name}`") for target in found
+    }
+    texts["generic-isa.md"] = instruction_set(Generic, "a chip description alone")
     return {name: MARK + text for name, text in texts.items()}
 
 
@@ -145,10 +150,10 @@ def _default(value: object) -> str:
     return "given in Python" if value is None or callable(value) else f"`{value!r}`"
 
 
-def instruction_set(target: Target) -> str:
+def instruction_set(isa: type[Isa], owner: str) -> str:
     """The manual of a target's instructions."""
-    head, rest = manual(target.isa).split("\n", 1)
-    return f"{head}: the instruction set of `{target.name}`\n{rest}"
+    head, rest = manual(isa).split("\n", 1)
+    return f"{head}: the instruction set of {owner}\n{rest}"
 
 
 def supported(targets: Iterable[Target]) -> str:
