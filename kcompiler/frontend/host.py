@@ -260,7 +260,8 @@ def _ort_type(name: str, shape: Sequence[int | str | None]) -> TensorType | None
     kind = name.removeprefix("tensor(").removesuffix(")").upper()
     if kind not in TensorProto.DataType.keys():  # noqa: SIM118 - an enum wrapper, no mapping
         return None
-    if not all(isinstance(extent, int) for extent in shape):
+    # Without extents it is a number, or a tensor of which onnxruntime knows no shape.
+    if not shape or not all(isinstance(extent, int) for extent in shape):
         return None
     dtype = numpy_dtype(TensorProto.DataType.Value(kind), "")
     return TensorType(dtype, tuple(int(extent or 0) for extent in shape))

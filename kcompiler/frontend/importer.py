@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
-from kcompiler.errors import KcompilerError, UnsupportedError
+from kcompiler.errors import KcompilerError, ModelError, UnsupportedError
 from kcompiler.frontend import control, functions, schemas
 from kcompiler.frontend.errors import NotExpressible, NotKnown
 from kcompiler.frontend.host import HostBuilder, declared_types
@@ -142,7 +142,10 @@ class Importer:
         if not known or proto.op_type in _ONNX_KNOWS_BETTER:
             body = functions.standard_body(proto, schema, scope.opsets, values)
         if body is not None:
-            return functions.call(self, body, proto, name, scope)
+            try:
+                return functions.call(self, body, proto, name, scope)
+            except (ModelError, UnsupportedError) as error:  # a case that it does not foresee
+                reason = f"the standard's own function of {proto.op_type} fails: {error.what}"
         self.deciding += deciding
         return self._on_host(proto, name, scope, values, reason)
 

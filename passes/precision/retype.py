@@ -29,6 +29,7 @@ from kcompiler.graph.operators import (
     Where,
     Window,
 )
+from kcompiler.graph.operators.movement import Reshape
 from kcompiler.graph.types import F32, TensorType, compute_dtype, is_float
 from kcompiler.kernel.views import is_movement
 from kcompiler.scalar import convert
@@ -86,7 +87,9 @@ class Retyper:
     def finished(self, dtype: DType) -> Graph:
         """The body with a result of an element type."""
         name = self.body.outputs[0][0]
-        return Graph(self.body.name, tuple(self.inputs), ((name, cast(self.root, dtype)),))
+        return Graph(
+            self.body.name, tuple(self.inputs), ((name, _narrowed_below(self.root, dtype)),)
+        )
 
     def _retyped(self, op: Op) -> Op:
         operands = [self.new[id(o)] for o in op.operands]
@@ -123,6 +126,13 @@ class Retyper:
         if isinstance(x, Constant):
             return narrowed(x, self.stored)
         return cast(x, self.stored)
+
+
+def _narrowed_below(root: Op, dtype: DType) -> Op:
+    """The result as a type; what only gives it another shape stays last, and is no work."""
+    if root.dtype == dtype or not isinstance(root, Reshape) or isinstance(root.x, Input):
+        return cast(root, dtype)
+    return root.with_operands([_narrowed_below(root.x, dtype)])
 
 
 def _converted(x: Op, dtype: DType, origin: tuple[str, ...]) -> Op:

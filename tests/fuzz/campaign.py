@@ -95,7 +95,10 @@ class Campaign:
         if key in self.found and fault.kind != "wrong value":
             self.repeated[key] += 1
             return
-        if kind == "model":
+        operators: tuple[str, ...] = ()
+        if fault.stage == "making":
+            path = self.folder  # there is no file
+        elif kind == "model":
             whole = seeded_case(self.seed, index)
             case = whole if crash else self._smaller(index, fault) or whole
             key = f"{fault.stage} {fault.kind}: {' '.join(case.operators)}"
@@ -104,7 +107,7 @@ class Campaign:
             path = self._save_case(case, index, fault)
             operators = case.operators
         else:
-            path, operators = self._save_file(kind, index, fault), ()
+            path = self._save_file(kind, index, fault)
         if key in self.found:
             self.repeated[key] += 1
             return
@@ -158,7 +161,8 @@ class Campaign:
 
 def _columns(counts: Counter[str]) -> str:
     """Every operator that has a recipe, with its number."""
-    cells = [f"{name} {counts[name.rpartition('.')[2]]}" for name in recipes()]
+    operators = (name for name in recipes() if " " not in name)  # the others make patterns
+    cells = [f"{name} {counts[name.rpartition('.')[2]]}" for name in operators]
     width = max(map(len, cells)) + 2
     per_line = max(1, 96 // width)
     rows = [cells[i : i + per_line] for i in range(0, len(cells), per_line)]

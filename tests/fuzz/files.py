@@ -13,8 +13,8 @@ import kcompiler
 from kcompiler.artifact import pack
 from kcompiler.errors import KcompilerError
 from kcompiler.graph.types import TensorType
-from kcompiler.package import to_bytes
-from tests.fuzz.check import Fault, _text
+from kcompiler.package import Hashed, to_bytes
+from tests.fuzz.check import Fault, text_of
 from tests.fuzz.maker import Discarded
 from tests.fuzz.mutate import mutated_bytes, mutated_model, mutated_package
 from tests.fuzz.recipe import random_case
@@ -54,6 +54,7 @@ MAKERS: dict[str, Callable[[random.Random], bytes]] = {
 
 
 def _bytes(data: Any) -> bytes:
+    data = data.data if isinstance(data, Hashed) else data
     return data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
 
 
@@ -71,7 +72,7 @@ def try_file(kind: str, data: bytes) -> Fault | None:
     except KcompilerError:
         return None
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
-        return Fault(kind, type(error).__name__, _text(error))
+        return Fault(kind, type(error).__name__, text_of(error))
     return None
 
 

@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 from onnx import ModelProto, TypeProto, checker, defs, helper, numpy_helper, shape_inference
 
+from kcompiler.frontend.names import reads
 from kcompiler.graph.node import Array
 
 DType: TypeAlias = "np.dtype[Any]"
@@ -50,6 +51,7 @@ class Value:
     dtype: DType
     shape: tuple[int, ...]
     known: Array | None = field(default=None, compare=False)
+    proto: TypeProto | None = field(default=None, compare=False)  # of what is no tensor
 
     @property
     def rank(self) -> int:
@@ -84,7 +86,9 @@ class Maker:
         self.inputs: dict[str, Array] = {}
         self.weights: dict[str, Array] = {}
         self.open: dict[str, TypeProto] = {}  # results whose shape a run decides
-        self.extras: list[Any] = []  # opsets besides ONNX's own
+        self.opaque: set[str] = set()  # results that are no tensors
+        self.prefix = ""  # of its names, in a sub-graph
+        self.closed = False  # whether nothing can be given from outside
 
     # Choices
 
@@ -181,6 +185,9 @@ class Maker:
 
     def given(self, data: Array) -> Value:
         """An input."""
+        if self.closed:
+            self.values.append(self.known(data))
+            return self.values[-1]
         name = f"x{len(self.inputs)}"
         self.inputs[name] = data
         value = Value(name, data.dtype, data.shape)
@@ -190,7 +197,7 @@ class Maker:
     def known(self, data: Array) -> Value:
         """An initializer."""
         data = np.asarray(data)
-        name = f"w{len(self.weights)}"
+        name = f"{self.prefix}w{len(self.weights)}"
         self.weights[name] = data
         return Value(name, data.dtype, data.shape, data)
 
@@ -231,13 +238,17 @@ class Maker:
         operands: Sequence[Value | None],
         attributes: Mapping[str, Any] | None = None,
         outputs: int = 1,
+        rank: int | None = None,
         **more: Any,
     ) -> list[Value]:
-        """Add a node; `Discarded` unless ONNX finds its types sound. An output 0 is left out."""
+        """Add a node; `Discarded` unless ONNX finds its types sound.
+
+        The values are those whose shape it knows; where it knows no rank either, this is it.
+        """
         schema = self.schema(operator)
         wanted = {**(attributes or {}), **more}
         kept = {k: v for k, v in wanted.items() if k in schema.attributes}
-        names = [f"n{len(self.nodes)}_{i}" for i in range(outputs)]
+        names = [f"{self.prefix}n{len(self.nodes)}_{i}" for i in range(outputs)]
         given = ["" if v is None else v.name for v in operands]
         while given and not given[-1]:
             given.pop()
@@ -248,7 +259,7 @@ class Maker:
         )
         types = self._infer(schema, node, [v for v in operands if v is not None])
         self.nodes.append(node)
-        return self._results(names, types)
+        return self._results(names, types, rank)
 
     def emit_microsoft(
         self,
@@ -258,15 +269,37 @@ class Maker:
         **attributes: Any,
     ) -> None:
         """Add a node of onnxruntime, of which ONNX knows no types."""
-        names = [f"n{len(self.nodes)}_{i}" for i in range(len(results))]
+        self.emit_known(operator, operands, results, MICROSOFT, **attributes)
+
+    def emit_known(
+        self,
+        operator: str,
+        operands: Sequence[Value | None],
+        results: Sequence[tuple[DType, Sequence[int]]],
+        domain: str = "",
+        **attributes: Any,
+    ) -> None:
+        """Add a node whose results have these types."""
+        names = [f"{self.prefix}n{len(self.nodes)}_{i}" for i in range(len(results))]
         given = ["" if v is None else v.name for v in operands]
-        node = helper.make_node(operator, given, names, domain=MICROSOFT, **attributes)
-        self.nodes.append(node)
+        self.nodes.append(helper.make_node(operator, given, names, domain=domain, **attributes))
         found = zip(names, results, strict=True)
         self.values += [Value(n, dtype, tuple(shape)) for n, (dtype, shape) in found]
 
+    def emit_opaque(
+        self, operator: str, operands: Sequence[Value], type_: TypeProto, **attributes: Any
+    ) -> Value:
+        """Add a node whose result is a sequence or an optional, for the nodes that read those."""
+        self.schema(operator)
+        name = f"{self.prefix}n{len(self.nodes)}_0"
+        self.nodes.append(
+            helper.make_node(operator, [v.name for v in operands], [name], **attributes)
+        )
+        self.opaque.add(name)
+        return Value(name, np.dtype(object), (), proto=type_)
+
     def _infer(self, schema: Any, node: Any, operands: Sequence[Value]) -> dict[str, TypeProto]:
-        types = {v.name: _type(v.dtype, v.shape) for v in operands}
+        types = {v.name: type_of(v) for v in operands}
         data = {
             v.name: numpy_helper.from_array(v.known, v.name)
             for v in operands
@@ -281,10 +314,16 @@ class Maker:
             raise Discarded(str(error)) from None
         return found
 
-    def _results(self, names: Sequence[str], types: Mapping[str, TypeProto]) -> list[Value]:
+    def _results(
+        self, names: Sequence[str], types: Mapping[str, TypeProto], rank: int | None
+    ) -> list[Value]:
         found = []
         for name in names:
             tensor = types[name].tensor_type if name in types else None
+            if rank is not None and tensor is not None and not tensor.HasField("shape"):
+                kind = helper.make_tensor_type_proto(tensor.elem_type, [None] * rank)
+                self.open[name] = kind
+                continue
             if tensor is None or not tensor.elem_type or not tensor.HasField("shape"):
                 raise Discarded(f"ONNX infers no type for {name}")
             dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
@@ -311,12 +350,12 @@ class Maker:
 
     def case(self) -> Case:
         """The model: what nobody reads is an output, and now and then something else too."""
-        read = {name for node in self.nodes for name in node.input}
-        made = [name for node in self.nodes for name in node.output if name]
+        read = {name for node in self.nodes for name in reads(node)}
+        made = [n for node in self.nodes for n in node.output if n and n not in self.opaque]
         outputs = [n for n in made if n not in read or self.flip(0.15)]
         if not outputs:
             raise Discarded("a model without outputs")
-        types = {v.name: _type(v.dtype, v.shape) for v in self.values}
+        types = {v.name: type_of(v) for v in self.values}
         ends = [self._output(n, types) for n in outputs]
         used = {k: v for k, v in self.inputs.items() if k in read or self.flip(0.5)}
         starts = [helper.make_value_info(n, types[n]) for n in used]
@@ -330,8 +369,11 @@ class Maker:
         return Case(model, used)
 
 
-def _type(dtype: DType, shape: Sequence[int]) -> TypeProto:
-    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(dtype), shape)
+def type_of(value: Value) -> TypeProto:
+    """The type in ONNX's form."""
+    if value.proto is not None:
+        return value.proto
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
 
 
 def _integers(rng: np.random.Generator, dtype: DType, shape: Sequence[int], kind: str) -> Array:

@@ -54,12 +54,12 @@ def _step(maker: Maker) -> None:
     """Try one recipe; one that fails leaves no trace but unread inputs."""
     table = recipes()
     operator = maker.random.choice(list(table))
-    before = len(maker.nodes), len(maker.values), dict(maker.open)
+    before = len(maker.nodes), len(maker.values), dict(maker.open), set(maker.opaque)
     try:
         table[operator](maker, operator)
     except Discarded:
         del maker.nodes[before[0] :]
-        maker.open = before[2]
+        maker.open, maker.opaque = before[2:]
         dropped = maker.values[before[1] :]
         del maker.values[before[1] :]
         for value in dropped:

@@ -97,7 +97,8 @@ def prelu(m: Maker, operator: str) -> None:
 def where(m: Maker, operator: str) -> None:
     x, y = _two(m, m.pick(m.allowed(operator, 1)))
     shape = m.broadcastable(m.one(x, y).shape)
-    m.emit(operator, [m.pick([BOOL], fits=lambda v: v.shape == shape), x, y])
+    there = [v for v in m.values if v.dtype == BOOL and v.shape == shape]
+    m.emit(operator, [there[-1] if there and m.flip() else m.fresh(BOOL, shape), x, y])
 
 
 @recipe("Clip")

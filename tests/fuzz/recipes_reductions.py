@@ -71,7 +71,9 @@ def lp_normalization(m: Maker, operator: str) -> None:
 @recipe("MeanVarianceNormalization")
 def mean_variance(m: Maker, operator: str) -> None:
     x = m.pick(m.allowed(operator), (4, 4))
-    m.emit(operator, [x], m.maybe(axes=sorted(m.some(range(x.rank), 1))))
+    m.schema(operator)  # which infers no type
+    axes = m.maybe(axes=sorted(m.some(range(x.rank), 1)))
+    m.emit_known(operator, [x], [(x.dtype, x.shape)], **axes)
 
 
 @recipe("LayerNormalization", "RMSNormalization")
@@ -106,7 +108,9 @@ def channel_normalization(m: Maker, operator: str) -> None:
         groups = m.one(*[g for g in (1, 2, 3, 4) if channels % g == 0])
         attributes["num_groups"] = groups
         size = groups if m.opset < 21 else channels
-        m.emit(operator, [x, *(m.fresh(x.dtype, (size,)) for _ in range(2))], attributes)
+        m.schema(operator)  # which infers no type
+        parts = [x, *(m.fresh(x.dtype, (size,)) for _ in range(2))]
+        m.emit_known(operator, parts, [(x.dtype, x.shape)], **attributes)
         return
     count = 4 if operator == "BatchNormalization" else 2
     parts = [m.fresh(x.dtype, (channels,), "positive", 0.8) for _ in range(count)]

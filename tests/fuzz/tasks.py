@@ -45,6 +45,8 @@ def perform(
         data = files.damaged(kind, seed, index)
     except Discarded as why:
         return Outcome(discarded=str(why))
+    except Exception as error:  # noqa: BLE001 - a fault of the search itself must not be missed
+        return Outcome(faults=(Fault("making", type(error).__name__, check.text_of(error)),))
     tell(kind)
     fault = files.try_file(kind, data)
     return Outcome(faults=(fault,) if fault else ())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 
 import kcompiler
 from kcompiler.errors import KcompilerError
@@ -176,6 +176,18 @@ def test_padding_around_what_was_stored_narrow(precision: str) -> None:
     assert judge(case, (precision,)).faults == ()
 
 
+def test_a_result_that_is_narrowed_under_another_shape() -> None:
+    """The cast stood above the reshape, which could then not be looked through."""
+    nodes = [
+        node("MatMul", ["a", "w"], ["s"]),
+        node("MatMul", ["b", "w"], ["t"]),
+        node("Concat", ["s", "t"], ["c"], axis=1),
+        node("Reshape", ["c", "shape"], ["y"]),
+    ]
+    values = {"a": floats(3, 1, 1, 2), "b": floats(3, 1, 1, 2, seed=1), "w": floats(2, 3)}
+    sound((model(nodes, types_of(values), ["y"], {"shape": i64([2, 3, 1, 3])}), values))
+
+
 def test_a_seam_along_two_axes_of_which_one_stands_still() -> None:
     """The concatenation of a reversed recurrence was cut at the end of the axis, for ever."""
     nodes = [
@@ -235,6 +247,33 @@ def test_an_operand_that_must_not_be_left_out(operator: str, operands: list[str]
     proto = model([node(operator, operands, ["y"])], {"x": ("float32", (3,))}, ["y"])
     with pytest.raises(KcompilerError, match=r"needs operand [01], and it is left out"):
         kcompiler.compile(proto)
+
+
+def test_a_function_of_the_standard_that_fails() -> None:
+    """It squeezes away an extent of 1 that it wants to split: the host computes what is meant."""
+    operands = [floats(1, 2, 3), i64([1, 2, 2, 1])]
+    case = typed(*one("AffineGrid", operands, known=[1], opset=20, align_corners=1))
+    assert judge(case, ("interpreter", "f32")).faults == ()
+
+
+def test_a_shape_that_onnxruntime_does_not_know() -> None:
+    """It says [] then, as for a number."""
+    names = ["i", "go", "s"]
+    infos = [
+        helper.make_tensor_value_info(n, t, s)
+        for n, t, s in zip(names, (7, 9, 1), ([], [], [2, 3]), strict=True)
+    ]
+    body = helper.make_graph(
+        [node("Neg", ["x"], ["t"]), node("Identity", ["go"], ["on"])], "body", infos,
+        [helper.make_empty_tensor_value_info(n) for n in ("on", "t")],
+    )  # fmt: skip
+    nodes = [
+        node("Loop", ["n", "", "x"], ["l"], body=body),
+        node("FusedMatMul", ["l", "w"], ["y"], domain="com.microsoft", transA=1),
+    ]
+    values = {"x": floats(2, 3), "w": floats(2, 4), "n": i64(2)}
+    found = kcompiler.compile(model(nodes, types_of(values), ["y"]), precision="f32").run(values)
+    np.testing.assert_allclose(found["y"], -values["x"].T @ values["w"], 1e-5)
 
 
 def test_text_that_is_none_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
