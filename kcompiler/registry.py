@@ -24,38 +24,59 @@ GROUP = "kcompiler.targets"
 
 def targets() -> tuple[str, ...]:
     """The names of all targets, sorted."""
-    variants = [name for folder in _folders() for name in _variants(folder)]
+    variants = [name for folder in _folders() for name in _variants(f"{GROUP}.{folder}")]
     return tuple(sorted({*_folders(), *variants, *_registered()}))
 
 
 def find_target(name: str) -> Target:
-    """The target of a name; raises `UsageError` when there is none or when it cannot be loaded."""
-    if name in _folders():
-        return _checked(name, import_module(f"{GROUP}.{name}").TARGET)
-    folder = name.partition("-")[0]
-    if folder in _folders() and name in _variants(folder):
-        return _checked(name, _variants(folder)[name])
-    registered = _registered()
-    if name not in registered:
+    """The target of a name; raises `UsageError` when there is none or when it cannot be loaded.
+
+    A name that two packages give to different things is refused: nobody knows which one is meant.
+    """
+    points = _registered().get(name, ())
+    own = _own(name)
+    claims = [*([f"kcompiler ({own})"] if own else []), *map(_claim, points)]
+    if len(claims) > 1:
+        fix = "uninstall one of them"
+        raise UsageError(f"two packages register a target {name!r}", why=", ".join(claims), fix=fix)
+    if own:
+        found = import_module(own)
+        return _checked(name, found.TARGET if own.endswith(f".{name}") else _variants(own)[name])
+    if not points:
         raise _unknown(name)
-    return _load(name, registered[name])
+    return _load(name, points[0])
+
+
+def _own(name: str) -> str:
+    """The module of a target of ours, or of its variant; empty for others."""
+    folder = name.partition("-")[0]
+    module = f"{GROUP}.{folder}"
+    known = folder in _folders() and (folder == name or name in _variants(module))
+    return module if known else ""
 
 
 def _folders() -> tuple[str, ...]:
     folder = import_module(GROUP)
-
     return tuple(m.name for m in iter_modules(folder.__path__) if not m.name.startswith("_"))
 
 
-def _variants(folder: str) -> dict[str, Any]:
+def _variants(module: str) -> dict[str, Any]:
     """The variants of a folder's target by name."""
-    return {v.name: v for v in getattr(import_module(f"{GROUP}.{folder}"), "VARIANTS", ())}
+    return {v.name: v for v in getattr(import_module(module), "VARIANTS", ())}
 
 
-def _registered() -> dict[str, EntryPoint]:
+def _registered() -> dict[str, tuple[EntryPoint, ...]]:
+    """What other packages register: name -> entry points of different values."""
     from importlib.metadata import entry_points
 
-    return {point.name: point for point in entry_points(group=GROUP)}
+    found: dict[str, dict[str, EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        found.setdefault(point.name, {}).setdefault(point.value, point)
+    return {name: tuple(points.values()) for name, points in found.items()}
+
+
+def _claim(point: EntryPoint) -> str:
+    return f"{point.dist.name if point.dist else 'a package'} ({point.value})"
 
 
 def _load(name: str, point: EntryPoint) -> Target:

@@ -141,6 +141,7 @@ TARGET = replace(REBEL, name="mychip")
 """
 REGISTRATION = (
     "[kcompiler.targets]\nmychip = mychip_plugin\nbroken = mychip_absent\nodd = math:pi\n"
+    "rebel = mychip_plugin\n"
 )
 
 
@@ -156,7 +157,7 @@ from kcompiler.errors import UsageError
 from tests.runtime import models
 print(*kcompiler.targets())
 print(kcompiler.compile(models.linear(), "mychip").report().target)
-for name in ("broken", "odd"):
+for name in ("broken", "odd", "rebel"):
     try:
         kcompiler.compile(models.linear(), name)
     except UsageError as error:
@@ -173,4 +174,18 @@ for name in ("broken", "odd"):
         "  try: this is a bug in the package that registers it, not in kcompiler",
         "error: the target 'odd' cannot be loaded",
         "  because: what it names is 3.141592653589793, not a Target called 'odd'",
+        "error: two packages register a target 'rebel'",
+        "  because: kcompiler (kcompiler.targets.rebel), mychip (mychip_plugin)",
+        "  try: uninstall one of them",
     ]
+    listed = subprocess.run(
+        [sys.executable, "-m", "kcompiler.cli", "targets"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert listed.returncode == 1
+    assert "mychip" in listed.stdout
+    assert "odd" not in listed.stdout
+    assert listed.stderr.count("error: ") == 3
