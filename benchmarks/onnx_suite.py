@@ -91,7 +91,7 @@ def _computes(model: bytes) -> bool:
 
 def general(reason: str) -> str:
     """A reason without the names and numbers of one model."""
-    text = re.sub(r"'[^']*'", "an input", reason)
+    text = re.sub(r"'[^']*'", "an input", re.sub(r" \(Here [^()]*\)$", "", reason))
     return re.sub(r"\(?[a-z]*\d*\[[\d,]*\]\)?", "…", text).split("\n")[0].rstrip(".")
 
 

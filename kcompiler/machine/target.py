@@ -44,13 +44,18 @@ class Target(ABC):
         return next((name for name in self.precisions if name in FLOATS), "f32")
 
     def refusal(self, op: Op) -> str | None:
-        """Why `op` cannot run on this NPU (the first broken constraint's docstring), or None.
+        """Why `op` cannot run on this NPU, or None.
 
-        A kernel runs when everything in it does.
+        It is the docstring of the first constraint that is broken, and the types of what breaks
+        it. A kernel runs when everything in it does.
         """
         parts = (op, *(n for n in op.body.nodes if n.operands)) if isinstance(op, Fused) else (op,)
-        broken = next((c for each in parts for c in self.constraints if not c(each)), None)
-        return None if broken is None else " ".join((broken.__doc__ or broken.__name__).split())
+        for each in parts:
+            for constraint in self.constraints:
+                if not constraint(each):
+                    rule = " ".join((constraint.__doc__ or constraint.__name__).split())
+                    return f"{rule} {_here(each)}"
+        return None
 
     @abstractmethod
     def lower(
@@ -69,3 +74,9 @@ class Target(ABC):
     @abstractmethod
     def wait(self, queue: str, engine: str, count: int, all_cores: bool) -> Isa:
         """An instruction that holds `queue` until `engine` has completed so many of the program."""
+
+
+def _here(op: Op) -> str:
+    """The types of an operator, as in "(Here f64[4] and f32[] give f64[4].)"."""
+    given = " and ".join(dict.fromkeys(str(each.type) for each in op.operands))
+    return f"(Here {given} give {op.type}.)" if given else f"(Here {op.type}.)"

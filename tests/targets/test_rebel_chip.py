@@ -149,6 +149,11 @@ def test_illegal(op: Op, reason: str) -> None:
     assert reason in refusal(op)
 
 
+def test_a_refusal_says_which_types_break_the_rule() -> None:
+    wide = arithmetic.Add(tensor(2, 3, dtype=F64), tensor(3, dtype=F64))
+    assert refusal(wide).endswith("(Here f64[2,3] and f64[3] give f64[2,3].)")
+
+
 def test_every_constraint_refuses_something_with_a_sentence() -> None:
     for constraint in CONSTRAINTS:
         assert constraint.__doc__ is not None
