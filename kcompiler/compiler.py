@@ -23,9 +23,10 @@ from kcompiler.graph.types import F32, is_float
 from kcompiler.host import HostOperators
 from kcompiler.machine.cost import multiplies
 from kcompiler.machine.crossing import not_worth_crossing
-from kcompiler.machine.target import FLOATS, INTEGERS, Target
+from kcompiler.machine.target import FLOATS, INTEGERS, WEIGHTS, Target
 from kcompiler.passes.expand import Expand, Refusal, accept
 from kcompiler.passes.fuse import Fuse
+from kcompiler.passes.group_weights import GroupWeights
 from kcompiler.passes.integer import Integer
 from kcompiler.passes.partition import Partition, Segment
 from kcompiler.passes.place import Place
@@ -59,6 +60,7 @@ def graph_pipeline(
     precision: str,
     refusal: Refusal = accept,
     quantize: Quantize | None = None,
+    weights: GroupWeights | None = None,
     *,
     integer_only: bool = False,
     logarithms: bool = True,
@@ -73,6 +75,7 @@ def graph_pipeline(
         *(() if quantize is None else (quantize,)),
         Integer(),
         Expand(refusal=refusal),
+        *(() if weights is None else (weights,)),
         Fuse(integer=True, max_members=_MEMBERS) if integer_only else Fuse(),
         Precision(float=precision, logarithms=logarithms),
     )
@@ -112,15 +115,17 @@ def compile_imported(
     precision = chosen_precision(target, options.precision)
     quantize = quantize_for(target, precision, imported, options.quantization)
     stored = precision if precision in FLOATS else target.float_type
+    weights = weights_for(precision, options.quantization)
     pipeline = graph_pipeline(
         stored,
         target.refusal,
         quantize,
+        weights,
         integer_only=target.integer_only,
         logarithms=multiplies(target.chip.matrix, F32),
     )
     kernels = run(pipeline, imported.graph, options.hook)
-    report = quantize.log[0] if quantize is not None and quantize.log else None
+    report = next((r for p in (quantize, weights) if p is not None for r in p.log or ()), None)
     told = report.notes() if report is not None else ()
     tools = tools_for(target)
     segments: list[NpuSegment | HostSegment] = [
@@ -169,6 +174,13 @@ def quantize_for(
         log=[],
         **wanted.choices(),
     )
+
+
+def weights_for(precision: str, wanted: Quantization) -> GroupWeights | None:
+    """The pass that narrows weights alone."""
+    if precision not in WEIGHTS:
+        return None
+    return GroupWeights(bits=WEIGHTS[precision], size=wanted.group_size, log=[])
 
 
 def reference_kernels(graph: Graph, target: Target) -> Graph:
@@ -221,6 +233,8 @@ def _name_of(source: Source, graph: Graph) -> str:
 def _notes(graph: Graph, kernels: Graph, precision: str, stored: str) -> list[str]:
     """What the user should know was changed."""
     rest = "sums and element-wise work are float32"
+    if precision in WEIGHTS and stored != "f32":
+        return [f"float tensors between kernels are stored as {stored}; {rest}"]
     if precision not in FLOATS:
         left = any(isinstance(n, Fused) and n.dtype == PRECISIONS[stored] for n in kernels.nodes)
         where = "float tensors that are left between kernels are stored as"

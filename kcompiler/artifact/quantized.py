@@ -29,7 +29,13 @@ _TABLES: dict[str, dict[str, type]] = {
         "why": str,
     },
 }
-_NUMBERS: dict[str, type] = {"samples": int, "walked": int, "more": bool, "given": bool}
+_NUMBERS: dict[str, type] = {
+    "samples": int,
+    "walked": int,
+    "more": bool,
+    "given": bool,
+    "weights": str,
+}
 _AT = ("facts", "quantization")
 
 

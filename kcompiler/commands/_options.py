@@ -24,7 +24,7 @@ PRECISION = click.option(
     "--precision",
     "-p",
     metavar="P",
-    help="Numbers on the NPU: f16, bf16, f32, int8, mixed; by default the target's first.",
+    help="Numbers on the NPU, f16, int8, mixed, int4-weights…; by default the target's first.",
 )
 CALIBRATION = click.option(
     "--calibration",
@@ -44,6 +44,13 @@ OBSERVER = click.option(
 )
 SYMMETRIC = click.option(
     "--symmetric/--asymmetric", default=False, help="Activations with zero point 0, or any."
+)
+GROUP_SIZE = click.option(
+    "--group-size",
+    metavar="N",
+    type=int,
+    default=32,
+    help="For int8-weights and int4-weights: so many weights share a scale.",
 )
 MIN_SQNR = click.option(
     "--min-sqnr",
@@ -92,7 +99,7 @@ def model_options(function: F) -> F:
     return found
 
 
-_QUANTIZATION = (CALIBRATION, PREPROCESS, OBSERVER, SYMMETRIC, MIN_SQNR)
+_QUANTIZATION = (CALIBRATION, PREPROCESS, OBSERVER, SYMMETRIC, MIN_SQNR, GROUP_SIZE)
 
 
 class Wish(NamedTuple):  # a dataclass would take its time at every start
@@ -109,6 +116,7 @@ class Wish(NamedTuple):  # a dataclass would take its time at every start
     observer: str
     symmetric: bool
     min_sqnr: float
+    group_size: int
 
     def compiled(self, *, strict: bool = False) -> CompiledModel:
         """The model, compiled so."""
@@ -116,7 +124,10 @@ class Wish(NamedTuple):  # a dataclass would take its time at every start
         from kcompiler.calibration.recipe import Quantization
 
         recipe = Quantization(
-            observer=self.observer, symmetric=self.symmetric, min_sqnr=self.min_sqnr
+            observer=self.observer,
+            symmetric=self.symmetric,
+            min_sqnr=self.min_sqnr,
+            group_size=self.group_size,
         )
         return compile_model(
             self.model,

@@ -17,6 +17,8 @@ from kcompiler.machine.program import Binding
 FLOATS = ("f16", "bf16", "f32")
 INTEGERS = ("int8", "mixed")
 """Precisions that need calibration; `mixed` keeps the most sensitive layers in a float type."""
+WEIGHTS = {"int8-weights": 8, "int4-weights": 4}
+"""Precisions that narrow weights alone, and their bits."""
 
 Constraint: TypeAlias = Callable[[Op], bool]
 """True when the operator may run; the docstring is the reason shown to the user when it may not."""

@@ -24,7 +24,15 @@ from kcompiler.verify.result import Failure, OutputError, Verification
 if TYPE_CHECKING:
     from kcompiler.machine.target import Target
 
-LEAST_SQNR = {"f32": 60.0, "f16": 20.0, "bf16": 12.0, "mixed": 6.0, "int8": 6.0}
+LEAST_SQNR = {
+    "f32": 60.0,
+    "f16": 20.0,
+    "bf16": 12.0,
+    "mixed": 6.0,
+    "int8": 6.0,
+    "int8-weights": 20.0,
+    "int4-weights": 6.0,
+}
 """dB below which the outputs have little to do with the reference's. Loss of precision alone costs
 less in networks that work at all: one rounding to f16 leaves about 70 dB, to bf16 about 50 dB, to
 int8 about 40 dB; whether a quantized network is good enough, its report says."""

@@ -26,7 +26,8 @@ class Report:
     """Tables of outputs, tensors and layers; `sensitivity` where layers were kept in float.
 
     Ranges come from `samples` runs, of which there were `more`; roundings, biases and ratios from
-    the first `walked`. `given` says that the model came quantized.
+    the first `walked`. `given` says that the model came quantized. Where `weights` alone are
+    integers, in words, layers say how near these are.
     """
 
     tensors: tuple[Stored, ...] = ()
@@ -37,6 +38,7 @@ class Report:
     walked: int = 0
     more: bool = False
     given: bool = False
+    weights: str = ""
 
     def json(self) -> dict[str, Any]:
         """The report as an object."""
@@ -47,6 +49,8 @@ class Report:
         """What a user should know, in sentences."""
         if self.given:
             return ("the model is quantized already: its scales are taken as they are",)
+        if self.weights:
+            return (f"the weights of {len(self.layers)} products are {self.weights}",)
         found = [self._note()]
         if self.more:
             found.append(f"calibration stopped after {self.samples} runs: there were more data")

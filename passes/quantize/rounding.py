@@ -21,6 +21,7 @@ from kcompiler.passes.quantize.scheme import I8
 from kcompiler.passes.quantize.weights import LARGEST, Weights, quantize_weights
 
 _PER_WEIGHT, _FEWEST, _MOST = 8, 2048, 16384  # positions that are looked at, over all samples
+_BLOCK = 32  # weights of a filter
 _DAMPING = 0.01  # of the mean power of the data: weights do not move for less
 
 
@@ -136,20 +137,28 @@ def round_weights(layer: Layer, found: Moments, least: Array | float) -> Weights
 
 
 def _one_by_one(w: Array, scale: Array, h: Array) -> Array:
-    """Round column by column, the most powerful first; the others take up the error."""
+    """Round column by column, the most powerful first; the others take up the error.
+
+    Those of the same block do at once, the rest when the block is done: most of the work is one
+    product of matrices a block.
+    """
     order = np.argsort(-np.diagonal(h, axis1=1, axis2=2), axis=1, kind="stable")
     sorted_h = np.take_along_axis(np.take_along_axis(h, order[:, :, None], 1), order[:, None, :], 2)
-    rest = np.take_along_axis(w, order[:, None, :], 2).copy()
+    rest = np.take_along_axis(w, order[:, None, :], 2).transpose(0, 2, 1).copy()
     upper = np.linalg.cholesky(np.linalg.inv(sorted_h)).transpose(0, 2, 1)
+    step, count = scale[:, :, 0], rest.shape[1]
     values = np.empty_like(rest)
-    for j in range(rest.shape[2]):
-        column = rest[:, :, j : j + 1]
-        whole = np.clip(np.rint(column / scale), -LARGEST, LARGEST)
-        values[:, :, j : j + 1] = whole
-        error = (column - whole * scale) / upper[:, j, j][:, None, None]
-        rest[:, :, j + 1 :] -= error * upper[:, None, j, j + 1 :]
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        errors = np.empty_like(rest[:, start:stop])
+        for j in range(start, stop):
+            whole = np.clip(np.rint(rest[:, j] / step), -LARGEST, LARGEST)
+            error = (rest[:, j] - whole * step) / upper[:, j, j, None]
+            rest[:, j + 1 : stop] -= upper[:, j, j + 1 : stop, None] * error[:, None]
+            values[:, j], errors[:, j - start] = whole, error
+        rest[:, stop:] -= upper[:, start:stop, stop:].transpose(0, 2, 1) @ errors
     back = np.argsort(order, axis=1, kind="stable")
-    return np.take_along_axis(values, back[:, None, :], 2)
+    return np.take_along_axis(values, back[:, :, None], 1).transpose(0, 2, 1)
 
 
 def _rows(layer: Layer, w: Array, groups: int) -> Array:

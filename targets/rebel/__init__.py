@@ -7,5 +7,5 @@ from kcompiler.machine.generic.target import GenericTarget
 from kcompiler.targets.rebel.chip import CHIP
 from kcompiler.targets.rebel.isa import INSTRUCTIONS, Rebel
 
-PRECISIONS = ("f16", "bf16", "f32", "int8", "mixed")
+PRECISIONS = ("f16", "bf16", "f32", "int8", "mixed", "int8-weights", "int4-weights")
 TARGET = GenericTarget("rebel", CHIP, Rebel, PRECISIONS, CONSTRAINTS, instructions=INSTRUCTIONS)

@@ -1,0 +1,209 @@
+"""The pass group_weights: weights in 8 or 4 bits with a scale for each few of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kcompiler.errors import UsageError
+from kcompiler.graph.build import cast, constant, reshape
+from kcompiler.graph.node import Array, Constant, Graph, Op, topological
+from kcompiler.graph.operators import Cast, Concat, Contract, Floor, Mul, Sub
+from kcompiler.graph.types import F32, is_float
+from kcompiler.passes.quantize.measure import Ratio
+from kcompiler.passes.quantize.report import Report
+from kcompiler.passes.quantize.walk import LayerReport
+from kcompiler.pipeline import Pass
+
+_SHARES = np.linspace(1.0, 0.75, 6)  # what of a group's range its integers may cover
+_ROUNDS = 2  # of fitting a scale to its integers, and these to the scale
+_NIBBLE = 16
+
+
+class GroupWeights(Pass):
+    """Store constant weights of products as integers of `bits` bits; products compute as before.
+
+    Along the sum, `size` weights share a scale and, for 4 bits, a zero point, chosen for the least
+    squared error. Two 4-bit integers lie in a byte: the first half of a group in the low bits, the
+    second half in the high ones. A kernel makes numbers of them before the product reads them. Sums
+    that are no multiple of `size` keep their weights, and so do tables that something else reads
+    too. What was done is appended to `log`.
+    """
+
+    bits: int = 4
+    size: int = 32
+    log: list[Report] | None = None
+
+    def run(self, ir: Graph) -> Graph:
+        if self.bits not in {4, 8}:
+            raise UsageError(f"weights of {self.bits} bits are not supported", fix="4 or 8")
+        if self.bits == 4 and self.size % 2:
+            fix = "give an even number: 32 is usual"
+            raise UsageError(f"a group of {self.size} weights does not fill bytes", fix=fix)
+        rows: list[LayerReport] = []
+        done: dict[int, Op] = {}
+        shared = _read_otherwise(ir)
+
+        def narrowed(node: Op) -> Op:
+            return self._product(node, rows, done, shared) if isinstance(node, Contract) else node
+
+        made = ir.rewrite(narrowed)
+        if self.log is not None:
+            words = f"int{self.bits} in groups of {self.size}"
+            self.log.append(Report(layers=tuple(rows), weights=words))
+        return made
+
+    def _product(
+        self,
+        op: Contract,
+        rows: list[LayerReport],
+        done: dict[int, Op],
+        shared: set[tuple[int, int]],
+    ) -> Op:
+        """The product with weights that are made of integers, if it has any."""
+        found = _weights(op)
+        if found is None or op.extents[found.summed] % self.size:
+            return op
+        if _memory(found.value) in shared:
+            return op
+        if id(found.value) not in done:
+            done[id(found.value)] = self._numbers(found, op, rows)
+        operands = list(op.operands)
+        operands[found.place] = done[id(found.value)]
+        return op.with_operands(operands)
+
+    def _numbers(self, found: _Weights, op: Contract, rows: list[LayerReport]) -> Op:
+        """The weights as a computation on integers."""
+        axis = found.letters.index(found.summed)
+        grouped = _grouped(found.value.value.astype(np.float32), axis, self.size)
+        groups = quantize_groups(grouped, axis + 1, self.bits)
+        ratio = Ratio()
+        ratio.add(grouped, groups.near)
+        name = op.origin[0] if op.origin else "contract"
+        rows.append(LayerReport(name, type(op).__name__, ratio.sqnr_db, ratio.cosine))
+        whole = _spread(groups, axis + 1) if self.bits == 4 else Cast(Constant(groups.values), F32)
+        if groups.zero.any():
+            whole = Sub(whole, constant(groups.zero, F32))
+        numbers = Mul(whole, constant(groups.scale, F32))
+        origin = found.value.origin or op.origin
+        made = cast(reshape(numbers, list(found.value.shape)), found.value.dtype)
+        return _named(made, origin)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """The constant operand of a product: where it is, its letters, and the one that is summed."""
+
+    value: Constant
+    place: int
+    letters: str
+    summed: str
+
+
+def _read_otherwise(graph: Graph) -> set[tuple[int, int]]:
+    """The memory of constants that others than products read: they have it all the same."""
+    products = {id(n) for n in graph.nodes if isinstance(n, Contract)}
+    readers = ((o, n) for n in graph.nodes for o in n.operands if isinstance(o, Constant))
+    return {_memory(o) for o, n in readers if id(n) not in products}
+
+
+def _memory(value: Constant) -> tuple[int, int]:
+    """Where an array lies: views that only turn it have the same."""
+    return value.value.__array_interface__["data"][0], value.value.nbytes
+
+
+def _weights(op: Contract) -> _Weights | None:
+    for place, value in enumerate(op.operands):
+        if not isinstance(value, Constant) or not is_float(value.dtype):
+            continue
+        own, other = op.letters[place], op.letters[1 - place]
+        summed = [c for c in own if c in other and c not in op.letters[2]]
+        if value.type.rank == 2 and len(summed) == 1 and value.dtype.itemsize in {2, 4}:
+            return _Weights(value, place, own, summed[0])
+    return None
+
+
+def _grouped(w: Array, axis: int, size: int) -> Array:
+    """Weights with their summed dimension as (groups, size)."""
+    shape = w.shape
+    return w.reshape(*shape[:axis], shape[axis] // size, size, *shape[axis + 1 :])
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Integers with a scale and a zero point for each group, which broadcast to them."""
+
+    values: Array
+    scale: Array
+    zero: Array
+
+    @property
+    def near(self) -> Array:
+        """The numbers that the integers stand for."""
+        whole = self.values.astype(np.float32) - self.zero.astype(np.float32)
+        return np.asarray(whole * self.scale)
+
+
+def quantize_groups(w: Array, axis: int, bits: int) -> Groups:
+    """Weights whose `axis` is a group each: symmetric in 8 bits, with a zero point in 4."""
+    low, high = (-127, 127) if bits == 8 else (0, _NIBBLE - 1)
+    smallest = np.minimum(w.min(axis, keepdims=True), 0)
+    largest = np.maximum(w.max(axis, keepdims=True), 0)
+    if bits == 8:
+        largest = np.maximum(largest, -smallest)
+        smallest = -largest
+    best: Groups | None = None
+    error = np.full(smallest.shape, np.inf, np.float32)
+    for share in _SHARES:
+        step = _positive((largest - smallest) * np.float32(share / (high - low)))
+        zero = np.clip(np.rint(low - smallest * np.float32(share) / step), low, high)
+        made, lost = _fitted(w, axis, step, zero, (low, high))
+        if best is None:
+            best, error = made, lost
+            continue
+        better = lost < error
+        error = np.where(better, lost, error)
+        pairs = zip(vars(made).values(), vars(best).values(), strict=True)
+        best = Groups(*(np.where(better, new, old) for new, old in pairs))
+    if best is None:
+        raise ValueError("no share was tried")
+    kind = np.int8 if bits == 8 else np.uint8
+    return Groups(best.values.astype(kind), best.scale, best.zero.astype(kind))
+
+
+def _fitted(
+    w: Array, axis: int, step: Array, zero: Array, limits: tuple[int, int]
+) -> tuple[Groups, Array]:
+    """Integers for a zero point, the scale that fits them best, and their squared error."""
+    for _ in range(_ROUNDS):
+        whole = np.clip(np.rint(w / step) + zero, *limits) - zero
+        power = np.sum(whole * whole, axis, keepdims=True)
+        fit = np.sum(whole * w, axis, keepdims=True) / np.maximum(power, 1)
+        step = _positive(np.where(power > 0, fit, step))
+    whole = np.clip(np.rint(w / step) + zero, *limits)
+    lost = np.sum(np.square((whole - zero) * step - w), axis, keepdims=True)
+    return Groups(whole, step, zero), lost
+
+
+def _positive(step: Array) -> Array:
+    """Scales that one can divide by: groups of zeros have any."""
+    return np.where(step > 1e-30, step, 1).astype(np.float32)
+
+
+def _spread(groups: Groups, axis: int) -> Op:
+    """The integers of packed bytes, as floats."""
+    first, second = np.split(groups.values, 2, axis)
+    packed = Cast(Constant(first + second * np.uint8(_NIBBLE)), F32)
+    high = Floor(Mul(packed, constant(1 / _NIBBLE, F32)))
+    low = Sub(packed, Mul(high, constant(float(_NIBBLE), F32)))
+    return Concat((low, high), axis)
+
+
+def _named(root: Op, origin: tuple[str, ...]) -> Op:
+    """The computation, with an origin."""
+    new: dict[int, Op] = {}
+    for op in topological([root]):
+        moved = op.with_operands([new[id(o)] for o in op.operands])
+        new[id(op)] = op if isinstance(op, Constant) else moved.with_origin(origin)
+    return new[id(root)]
