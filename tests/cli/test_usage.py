@@ -146,7 +146,10 @@ ERRORS = {
     ),
     "unknown precision": (
         ["m.onnx", *T, "--precision", "f12"],
-        "error: rebel has no precision 'f12'\n  try: one of: f16, bf16, f32, int8, mixed\n",
+        (
+            "error: rebel has no precision 'f12'\n"
+            "  try: one of: f16, bf16, f32, int8, mixed, int8-weights, int4-weights\n"
+        ),
     ),
     "dim without a value": (
         ["m.onnx", *T, "--dim", "batch"],

@@ -96,7 +96,8 @@ def test_an_unknown_precision() -> None:
     with pytest.raises(UsageError) as caught:
         kcompiler.compile(models.linear(), precision="f12")
     assert str(caught.value) == (
-        "error: rebel has no precision 'f12'\n  try: one of: f16, bf16, f32, int8, mixed"
+        "error: rebel has no precision 'f12'\n"
+        "  try: one of: f16, bf16, f32, int8, mixed, int8-weights, int4-weights"
     )
 
 
