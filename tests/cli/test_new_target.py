@@ -21,7 +21,7 @@ def test_what_it_writes_passes_its_own_tests(
     assert all(str(folder / p.replace("$package", "kcompiler_sea_otter1")) in shown for p in FILES)
     link(folder, tmp_path / "site")
     done = run(["-m", "pytest", "-q", "-p", "no:cacheprovider"], folder, tmp_path / "site")
-    assert "5 passed" in done.stdout
+    assert "7 passed" in done.stdout
     listed = run(["-m", "kcompiler.cli", "targets"], tmp_path, tmp_path / "site").stdout
     assert "sea-otter1" in listed
     assert title in listed

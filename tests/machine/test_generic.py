@@ -31,3 +31,13 @@ def test_a_model_compiles_and_verifies(name: str) -> None:
     rated = {rate.name for rate in target.chip.matrix.rates}
     assert ("matrix" in engines) == bool(floats & rated)
     assert {"load", "store", "vector"} <= engines
+
+
+def test_precisions_follow_from_the_rates() -> None:
+    """The fastest float first, f32 always, integers where the array multiplies them."""
+    found = {name: generic_target(each).precisions for name, each in CHIPS.items()}
+    assert found["two cores"] == ("f16", "f32", "int8", "mixed")
+    assert found["an array of integers only"] == ("f32", "int8", "mixed")
+    assert found["no rate at all"] == ("f32",)
+    fast = generic_target(chip(rates={"f32": 1.0, "bf16": 4.0, "f16": 2.0}))
+    assert fast.precisions == ("bf16", "f16", "f32")

@@ -14,7 +14,7 @@ from kcompiler.machine.generic.isa import INSTRUCTIONS, Generic
 from kcompiler.machine.generic.lowering import Lowering
 from kcompiler.machine.instruction import Isa
 from kcompiler.machine.program import Binding
-from kcompiler.machine.target import Target
+from kcompiler.machine.target import FLOATS, INTEGERS, Target
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,10 @@ def generic_target(chip: Chip) -> GenericTarget:
 
 
 def precisions(chip: Chip) -> tuple[str, ...]:
-    """Float types of tensors, the fastest on the array first; f32 runs on every vector unit."""
+    """Float types of tensors, the fastest on the array first, and integers where it has them.
+
+    f32 is always one: every vector unit has it.
+    """
     rates = {rate.name: rate.rate.value for rate in chip.matrix.rates}
-    floats = [name for name in ("f16", "bf16", "f32") if name in rates]
-    found = sorted(floats, key=lambda name: -rates[name])
-    return tuple(dict.fromkeys((*found, "f32")))
+    found = sorted((name for name in FLOATS if name in rates), key=lambda name: -rates[name])
+    return (*dict.fromkeys((*found, "f32")), *(INTEGERS if "i8" in rates else ()))
