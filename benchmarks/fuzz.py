@@ -3,10 +3,11 @@
     python -m benchmarks.fuzz [--minutes M] [--cpu SECONDS] [--seed S] [--only KIND]
         [--folder FOLDER]
 
-Three kinds of cases take turns: random valid models, compared with onnxruntime and ONNX's
-reference; damaged model files; damaged packages. Prints how many were tried and of which operators,
-and what was found. Each fault's model is saved with its inputs, or the file, in the folder.
-An interrupt ends the search, and prints what was done until then. Exit code 1: there is a fault.
+Four kinds of cases take turns: random valid models, compared with onnxruntime and ONNX's
+reference; damaged model files; damaged packages; damaged texts, options and arrays. Prints how
+many were tried and of which operators, and what was found. Each fault's model is saved with its
+inputs, or the file, in the folder. An interrupt ends the search, and prints what was done until
+then. Exit code 1: there is a fault.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def _numbers(option: str, text: str) -> Array:
 
     parts = [part.strip() for part in text.split(",")]
     one = len(parts) == 1
-    found = [_number(option, part) for part in (parts if parts[-1] else parts[:-1])]
+    found = [_number(option, part) for part in (parts if parts[-1] or one else parts[:-1])]
     return np.asarray(found[0] if one else found)
 
 

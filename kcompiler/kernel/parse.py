@@ -51,12 +51,21 @@ class _Token:
 
 def parse_region(text: str) -> Region:
     """The region of a text; raises `UsageError` with the line for a text that is none."""
-    return _Parser("region", text).region()
+    return _read(_Parser("region", text), _Parser.region)
 
 
 def parse_kernel(text: str) -> Kernel:
     """The kernel of a text; raises `UsageError` with the line for a text that is none."""
-    return _Parser("kernel", text).kernel()
+    return _read(_Parser("kernel", text), _Parser.kernel)
+
+
+def _read(parser: _Parser, rule: Callable[[_Parser], T]) -> T:
+    try:
+        return rule(parser)
+    except RecursionError:
+        raise parser.problem(parser.line, "expressions are nested too deeply") from None
+    except ValueError as error:  # of a string's escapes, or of what the parts make together
+        raise parser.problem(parser.line, str(error)) from None
 
 
 class _Parser:
@@ -72,7 +81,7 @@ class _Parser:
         while at < len(text):
             match = _TOKEN.match(text, at)
             if match is None:
-                raise self._problem(line, f"unexpected {text[at]!r}")
+                raise self.problem(line, f"unexpected {text[at]!r}")
             if match.lastgroup != "space":
                 found.append(_Token(str(match.lastgroup), match.group(), line))
             line += match.group().count("\n")
@@ -90,11 +99,11 @@ class _Parser:
         """Where the last token was."""
         return self.tokens[self.at - 1].line
 
-    def _problem(self, line: int, why: str) -> UsageError:
+    def problem(self, line: int, why: str) -> UsageError:
         return UsageError(f"the text is not a {self.what}", f"line {line}", why)
 
     def _expected(self, wanted: str) -> UsageError:
-        return self._problem(self.here.line, f"expected {wanted}, found {self.here.text!r}")
+        return self.problem(self.here.line, f"expected {wanted}, found {self.here.text!r}")
 
     def take(self, text: str) -> bool:
         """Whether this mark or word comes next; it is consumed then."""
@@ -133,7 +142,7 @@ class _Parser:
         sign = -1 if self.take("-") else 1
         text = self.kind("number")
         if not text.isdigit():
-            raise self._problem(self.line, f"{text} is no integer")
+            raise self.problem(self.line, f"{text} is no integer")
         return sign * int(text)
 
     def literal(self) -> float | int | bool:
@@ -149,7 +158,7 @@ class _Parser:
         try:
             return parse_dtype(name)
         except (KeyError, TypeError):
-            raise self._problem(self.line, f"{name} is no element type") from None
+            raise self.problem(self.line, f"{name} is no element type") from None
 
     # ---- nests ------------------------------------------------------
 
@@ -228,7 +237,7 @@ class _Parser:
         fill = self.literal() if self.take("else") else None
         indirect = [(d, read) for d, (_, read) in enumerate(index) if read is not None]
         if len(indirect) > 1:
-            raise self._problem(self.line, "only one dimension can be gathered")
+            raise self.problem(self.line, "only one dimension can be gathered")
         forms = tuple(form for form, _ in index)
         return Access(name, forms, fill, indirect[0] if indirect else None)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnx import numpy_helper, save_model
 
-from tests.fuzz import files
+from tests.fuzz import files, inputs
 from tests.fuzz.check import Fault
 from tests.fuzz.maker import Case
 from tests.fuzz.recipe import recipes, seeded_case
@@ -130,10 +130,11 @@ class Campaign:
         return folder / "model.onnx"
 
     def _save_file(self, kind: str, index: int, fault: Fault) -> Path:
-        suffix = ".kpkg" if kind == "package" else ".onnx"
+        suffix = {"package": ".kpkg", "model file": ".onnx"}.get(kind, "")
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{kind}-{self.seed}-{index}{suffix}".replace(" ", "-")
-        path.write_bytes(files.damaged(kind, self.seed, index))
+        named = inputs.as_file(self.seed, index) if kind == "input" else None
+        path.write_bytes(named or files.damaged(kind, self.seed, index))
         return path
 
     def report(self) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import sleep
 
-from tests.fuzz import check, files
+from tests.fuzz import check, files, inputs
 from tests.fuzz.check import Fault
 from tests.fuzz.maker import Case, Discarded
 from tests.fuzz.recipe import seeded_case
 
-KINDS = ("model", "model file", "package")
+KINDS = ("model", "model file", "package", "input")
 ORACLE = "oracle"
 # Planted faults, for the tests of what watches over this.
 HARMS: dict[str, Callable[[], object]] = {"end": lambda: os._exit(3), "hang": lambda: sleep(60)}
@@ -42,6 +42,8 @@ def perform(
     try:
         if kind == "model":
             return _model(tell, seed, index)
+        if kind == "input":
+            return _input(tell, seed, index)
         data = files.damaged(kind, seed, index)
     except Discarded as why:
         return Outcome(discarded=str(why))
@@ -62,6 +64,13 @@ def _model(tell: Callable[[str], None], seed: int, index: int) -> Outcome:
     tell("compiler")
     found = judge.verdict()
     return Outcome(case.operators, found.faults, found.refused, found.disputed, ways=found.ways)
+
+
+def _input(tell: Callable[[str], None], seed: int, index: int) -> Outcome:
+    reader, content, constants = inputs.seeded(seed, index)
+    tell(reader)
+    fault = inputs.try_input(reader, content, constants)
+    return Outcome(faults=(fault,) if fault else (), ways=(reader,))
 
 
 def smaller(seed: int, index: int, fault: Fault) -> Case:

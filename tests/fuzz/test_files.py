@@ -10,7 +10,8 @@ from onnx import ModelProto
 
 import kcompiler
 from kcompiler.errors import KcompilerError
-from tests.fuzz import tasks
+from kcompiler.graph.node import Array
+from tests.fuzz import inputs, tasks
 from tests.fuzz.campaign import Campaign
 from tests.fuzz.files import damaged, try_file
 from tests.fuzz.maker import Discarded
@@ -86,3 +87,34 @@ def test_a_lost_process_is_seen_and_replaced(harm: str, why: str) -> None:
         assert isinstance(worker.run("model", 1, 0), tasks.Outcome)
     finally:
         worker.close()
+
+
+def test_the_same_few_inputs(tmp_path: Path) -> None:
+    campaign = Campaign(7, ("input",), tmp_path)
+    campaign.run(count=1000)
+    assert campaign.report().endswith("faults: 0")
+    assert all(campaign.ways[reader] > 10 for reader in inputs._READERS)
+
+
+@pytest.mark.parametrize("kind", sorted(inputs._READERS))
+def test_sound_inputs_are_read(kind: str) -> None:
+    """Otherwise damage would never get far."""
+    source = random.Random(3)  # noqa: S311 - no secrets here
+    sound = [s for s in (inputs._sound(source) for _ in range(300)) if s[0] == kind]
+    assert any(_is_read(*each) for each in sound)
+
+
+def _is_read(reader: str, content: bytes | str, constants: dict[str, Array]) -> bool:
+    try:
+        inputs._READERS[reader](content, constants)
+    except KcompilerError:
+        return False  # two options may contradict each other
+    return True
+
+
+def test_a_reader_that_breaks_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault."""
+    monkeypatch.setitem(inputs._READERS, "npy", lambda data, _: data[1 << 40])
+    fault = inputs.try_input("npy", b"", {})
+    assert fault is not None
+    assert fault.kind == "IndexError"

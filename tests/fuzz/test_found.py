@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from onnx import ModelProto, helper, numpy_helper
 
 import kcompiler
+from kcompiler.commands._options import parse_values
 from kcompiler.errors import KcompilerError
 from kcompiler.graph.node import Array
+from kcompiler.kernel.parse import parse_region
 from kcompiler.machine.touch import indices
 from tests.frontend.oracle import f32, floats, i64, model, node, one
 from tests.fuzz.check import judge
@@ -283,3 +286,18 @@ def test_text_that_is_none_prints_nothing(capfd: pytest.CaptureFixture[str]) -> 
     with contextlib.suppress(KcompilerError):
         kcompiler.compile(data.replace(b"QQ", b"\xff\xfe")).run({"x": f32([1, 2, 1])})
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("text", ["k=", "k=,", "k=,,", "k=1,,2"])
+def test_a_value_without_a_number(text: str) -> None:
+    with contextlib.suppress(KcompilerError):
+        assert parse_values([text])["k"].size == 0
+
+
+@pytest.mark.parametrize("damage", ["(" * 3000, '"\t"', '"\\u12"'])
+def test_a_kernel_text_that_is_odd(damage: str) -> None:
+    """Nested too deeply, or with a string that is none: there was a traceback."""
+    sound = Path("tests/golden/kernel/conv.region").read_text()
+    for at in range(0, len(sound), 11):
+        with contextlib.suppress(KcompilerError):
+            parse_region(sound[:at] + damage + sound[at:])
