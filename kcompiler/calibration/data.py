@@ -26,6 +26,7 @@ Source: TypeAlias = "str | os.PathLike[str] | Array | Mapping[str, Array] | Iter
 MOST_SAMPLES = 512
 MOST_BYTES = 2 << 30  # of all samples together, as the model takes them
 LABELS = "labels"
+_IMAGE = 3  # dimensions
 _NUMBERS = "biuf"
 
 
@@ -182,7 +183,7 @@ class _Reader:
         if x.shape != kind.shape:
             x = np.moveaxis(x, -1, -3) if layout == "NHWC" else np.moveaxis(x, -3, -1)
         with np.errstate(all="ignore"):
-            found = np.ascontiguousarray(x, kind.dtype)
+            found = np.array(x, kind.dtype, order="C", copy=None)
         if is_float(kind.dtype):
             if not np.isfinite(found.astype(np.float32)).all():
                 raise UsageError("calibration data must be finite", where)
@@ -196,9 +197,7 @@ def _shape_of_runs(
     have: tuple[int, ...], want: tuple[int, ...], layout: str | None
 ) -> tuple[str, tuple[int, ...]] | None:
     """(how, shape of a run) by which an array holds runs of a shape."""
-    turned = (*want[:-3], *want[-2:], want[-3]) if len(want) >= 3 else want
-    orders = {"NHWC": (turned, want), "NCHW": (want, (*want[:-3], want[-1], *want[-3:-1]))}
-    for shape in orders.get(layout or "", (want,)) if len(want) >= 3 else (want,):
+    for shape in _orders(want, layout):
         if have == shape:
             return "one", shape
         if have[1:] == shape:
@@ -208,6 +207,15 @@ def _shape_of_runs(
         if shape and shape[0] == 1 and have == shape[1:]:
             return "bare", shape
     return None
+
+
+def _orders(want: tuple[int, ...], layout: str | None) -> tuple[tuple[int, ...], ...]:
+    """The shapes that a run may have in a layout; only images have one."""
+    if layout is None or len(want) < _IMAGE:
+        return (want,)
+    if layout == "NHWC":
+        return (*want[:-3], *want[-2:], want[-3]), want
+    return want, (*want[:-3], want[-1], *want[-3:-1])
 
 
 def _parts(value: Array, how: str, shape: tuple[int, ...]) -> Runs:

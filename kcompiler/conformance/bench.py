@@ -12,7 +12,7 @@ from kcompiler.graph.node import Array, Graph
 from kcompiler.graph.operators import Fused
 from kcompiler.machine.facts import Fact
 from kcompiler.machine.instruction import Isa
-from kcompiler.machine.target import Target
+from kcompiler.machine.target import FLOATS, Target
 
 if TYPE_CHECKING:
     from kcompiler.build import Part
@@ -48,11 +48,11 @@ class Bench:
         return {"": self.target} | ({} if small is self.target else {"small chip": small})
 
     def precision(self, floats: Collection[str]) -> str:
-        """The precision to compile these float types in: one of them, else the widest there is."""
+        """What to store float tensors as: one of these types, else f32 or what the target has."""
         for name in (*sorted(floats), "f32"):
-            if name in self.target.precisions:
+            if name in self.target.precisions and name in FLOATS:
                 return name
-        return self.target.precisions[0]
+        return self.target.float_type
 
     def programs(self) -> Iterator[tuple[str, Target, Assembled]]:
         """The witnesses' programs on every sibling, with a name; refused ones are left out."""
@@ -127,7 +127,7 @@ def assemble(graph: Graph, target: Target, precision: str) -> Assembled:
     from kcompiler.compiler import graph_pipeline, tools_for
     from kcompiler.pipeline import run
 
-    kernels: Graph = run(graph_pipeline(precision), graph)
+    kernels: Graph = run(graph_pipeline(precision, target.refusal), graph)
     refusals = refused(kernels, target)
     outputs = tuple((name, value) for name, value in kernels.outputs if name not in refusals)
     if not outputs:

@@ -6,21 +6,19 @@ import hashlib
 import pickle
 import sys
 
-from kcompiler.conformance.nets import lstm, quantized, residual, transformer
+from kcompiler.conformance.models import compiled, precisions
 from kcompiler.machine.target import Target
 from kcompiler.registry import find_target
+
+_COMPILED = ("residual", "transformer", "lstm", "quantized")
 
 
 def digests(target: Target) -> dict[str, str]:
     """Name -> SHA-256 of the package of each network."""
-    from kcompiler.api import compile as compile_model
-    from kcompiler.frontend.export import export_model
-
     found = {}
-    for make in (residual, transformer, lstm, quantized):
-        graph = make()
-        package = compile_model(export_model(graph), target).to_bytes()
-        found[graph.name] = hashlib.sha256(package).hexdigest()
+    for name in _COMPILED:
+        package = compiled(name, target, precisions(target)[0]).to_bytes()
+        found[name] = hashlib.sha256(package).hexdigest()
     return found
 
 

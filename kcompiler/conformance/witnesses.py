@@ -9,7 +9,7 @@ import numpy as np
 
 from kcompiler.conformance.cases.case import Case, case
 from kcompiler.conformance.cases.products import SAME, conv
-from kcompiler.conformance.cases.quantized import layer
+from kcompiler.conformance.cases.quantized import dense, layer, layers
 from kcompiler.conformance.values import DType, numbers
 from kcompiler.graph import operators as ops
 from kcompiler.graph.node import Op
@@ -37,8 +37,11 @@ def witnesses() -> Iterator[Case]:
         rows = numbers(dtype, (37, 131), "rows")
         yield case(lambda x: ops.Softmax(x, 1), rows, what="witness softmax")
     for narrow, zero in ((I8, -7), (U8, 128)):
-        make = partial(layer, zero)
-        yield case(make, numbers(narrow, (1, 8, 19, 17), "q"), what=f"witness layer {narrow}")
+        x = numbers(narrow, (1, 8, 19, 17), "q")
+        yield case(partial(layer, zero), x, what=f"witness layer {narrow}")
+        yield case(partial(layers, zero), x, what=f"witness layers {narrow}")
+        rows = numbers(narrow, (23, 700), "q")
+        yield case(partial(dense, zero), rows, what=f"witness dense {narrow}")
 
 
 def _product(dtype: DType, x: Op, w: Op) -> Op:

@@ -96,6 +96,14 @@ def test_several_inputs_by_name() -> None:
     assert np.array_equal(found[3]["ids"], given["ids"][3])
 
 
+def test_scalars_and_vectors_have_no_layout() -> None:
+    inputs = (("s", TensorType(F32, ())), ("v", TensorType(F32, (3,))))
+    given = {"s": np.float32(2.5), "v": np.arange(3, dtype=np.float32)}
+    (found,) = runs(given, inputs)
+    assert (found["s"].shape, found["s"]) == ((), 2.5)
+    assert found["v"].tolist() == [0, 1, 2]
+
+
 def test_labels_go_with_their_runs() -> None:
     given = {"x": nchw(4), "labels": np.array([3, 1, 4, 1])}
     found = read_samples(given, IMAGES)

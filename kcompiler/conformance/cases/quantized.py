@@ -109,6 +109,23 @@ def layer(zero: int, x: Op) -> Op:
     return _conv(zero, (1, 1, 1), w, _bias(channels + 1), x)
 
 
+def layers(zero: int, x: Op) -> Op:
+    """Two convolutions with a residual sum and a pool: integers from kernel to kernel."""
+    scale, channels = 0.21, x.shape[1]
+    w = numbers(I8, (channels, channels, 3, 3), "layers")
+    first = _conv(zero, (1, 1, 1), w, _bias(channels), x)
+    second = _conv(zero, (1, 1, 1), w, _bias(channels), first)
+    total = ops.Add(_dequantize(scale, zero, second), _dequantize(0.05, zero, x))
+    return _quantize(0.2, zero, x.dtype, _pool(total))
+
+
+def dense(zero: int, x: Op) -> Op:
+    """A product with a long sum."""
+    columns = 24
+    w = numbers(I8, (x.shape[1], columns), "dense")
+    return _linear(zero, w, _bias(columns), x)
+
+
 def _linear(zero: int, w: Array, bias: Array, x: Op) -> Op:
     columns, scales = _weights(np.ascontiguousarray(w.T))
     numbers_ = _dequantize(0.05, zero, x)

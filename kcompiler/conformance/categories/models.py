@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import as_file, files
 
 import numpy as np
 
 from kcompiler.api import CompiledModel, load
-from kcompiler.api import compile as compile_model
 from kcompiler.conformance.bench import Bench
-from kcompiler.conformance.nets import NETS
+from kcompiler.conformance.models import MODELS, compiled, precisions
 from kcompiler.conformance.score import Finding, judged
 from kcompiler.machine.target import Target
 
 TITLE = "models verify against onnxruntime, kernel by kernel"
-DIMS = {"mnistnet": {"s77": 3}}
-"""What models leave open."""
 _FIX = "kcompile MODEL --target T --verify names the first kernel, tile and instruction"
 _PACKAGE = "whatever decides what a program does must be in its bytes, not in the process"
 
@@ -24,26 +20,17 @@ _PACKAGE = "whatever decides what a program does must be in its bytes, not in th
 def findings(bench: Bench) -> Iterator[Finding]:
     """Every model on every sibling; on the chip as it is in every precision, and as a package."""
     npu = 0
-    for name, source in sources().items():
+    for name in MODELS:
         for where, target in bench.siblings.items():
-            for precision in bench.target.precisions if not where else bench.target.precisions[:1]:
+            for precision in precisions(target) if not where else precisions(target)[:1]:
                 called = " ".join(x for x in (name, precision, where and f"[{where}]") if x)
-                made = compile_model(source, target, precision=precision, dims=DIMS.get(name))
+                made = compiled(name, target, precision)
                 npu += len(made.programs)
                 yield judged(called, _verified(made), _FIX)
                 if target is bench.target:
                     yield judged(f"{called}, as a package", _reread(made, target), _PACKAGE)
     problem = None if npu else "every model runs on the host alone"
     yield judged("something runs on the NPU", problem, "a target has to take some operator")
-
-
-def sources() -> dict[str, bytes]:
-    """ONNX models by name."""
-    from kcompiler.frontend.export import export_model
-
-    found = {graph.name: export_model(graph) for graph in (make() for make in NETS)}
-    with as_file(files("kcompiler.conformance") / "mnistnet.onnx") as path:
-        return {"mnistnet": path.read_bytes()} | found
 
 
 def _verified(made: CompiledModel) -> str | None:

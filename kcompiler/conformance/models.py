@@ -1,0 +1,61 @@
+"""The conformance models: one trained network, and those of `nets`, compiled in any precision."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING
+
+from kcompiler.conformance.nets import NETS
+from kcompiler.conformance.values import numbers
+from kcompiler.graph.node import Array
+from kcompiler.graph.types import F32
+from kcompiler.machine.target import FLOATS, INTEGERS, Target
+
+if TYPE_CHECKING:
+    from kcompiler.api import CompiledModel
+
+TRAINED = "mnistnet"
+_DIMS = {TRAINED: {"s77": 3}}  # what models leave open
+MODELS = (TRAINED, *(make.__name__ for make in NETS))
+"""Their names."""
+
+
+@cache
+def source(name: str) -> bytes:
+    """A model as ONNX bytes."""
+    from kcompiler.frontend.export import export_model
+
+    if name != TRAINED:
+        return export_model(next(make for make in NETS if make.__name__ == name)())
+    with as_file(files("kcompiler.conformance") / f"{TRAINED}.onnx") as path:
+        return path.read_bytes()
+
+
+@cache
+def samples(name: str) -> dict[str, Array]:
+    """Inputs for a model, from which integer precisions learn their ranges."""
+    from kcompiler.verify import sample_inputs
+
+    if name == TRAINED:
+        return {"input": numbers(F32, (_DIMS[name]["s77"], 1, 28, 28), name)}
+    return sample_inputs(next(make for make in NETS if make.__name__ == name)())
+
+
+def precisions(target: Target) -> tuple[str, ...]:
+    """The float precisions, then that of integers; the target's default is the first."""
+    found = [p for p in target.precisions if p in FLOATS]
+    return (*found, *(p for p in target.precisions if p == INTEGERS[0]))
+
+
+def compiled(name: str, target: Target, precision: str) -> CompiledModel:
+    """A model for a target."""
+    from kcompiler.api import compile as compile_model
+    from kcompiler.calibration import Quantization
+
+    recipe = None
+    if precision in INTEGERS:
+        recipe = Quantization(data=[samples(name)], adaptive_rounding=False, equalize=False)
+    return compile_model(
+        source(name), target, precision=precision, dims=_DIMS.get(name), quantization=recipe
+    )
