@@ -43,7 +43,7 @@ def check_target(target: Target, only: Sequence[str] = (), say: Progress = silen
 def _card(name: str, bench: Bench) -> Card:
     category = import_module(f"kcompiler.conformance.categories.{name}")
     start = _cpu_seconds()
-    found = tuple(_guarded(category.findings(bench)))
+    found = tuple(guarded(category.findings(bench)))
     return Card(name, category.TITLE, found, _cpu_seconds() - start)
 
 
@@ -52,7 +52,7 @@ def _cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def _guarded(findings: Iterator[Finding]) -> Iterator[Finding]:
+def guarded(findings: Iterator[Finding]) -> Iterator[Finding]:
     """The findings; an error of the target's that nothing expected ends them as a failure."""
     try:
         yield from findings

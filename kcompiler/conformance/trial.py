@@ -9,7 +9,8 @@ import numpy as np
 
 from kcompiler.conformance.bench import Assembled, Bench, assemble, parts_of
 from kcompiler.conformance.cases.case import Case, together
-from kcompiler.conformance.score import Finding, judged, passed
+from kcompiler.conformance.score import Finding, Status, judged
+from kcompiler.errors import CapacityError
 from kcompiler.graph.bounded import Bounded
 from kcompiler.graph.node import Array
 from kcompiler.graph.types import is_float
@@ -43,7 +44,9 @@ class Trials:
             found = self._findings(cases, precision)
         except Exception as error:  # noqa: BLE001 - whatever a target raises is a finding
             if len(cases) == 1:
-                yield Finding(self._name(cases[0]), "failed", _raised(error), FIX)
+                room = isinstance(error, CapacityError) and bool(self.where)
+                status: Status = "refused" if room else "failed"  # small chips may be too small
+                yield Finding(self._name(cases[0]), status, _raised(error), FIX)
                 return
             found = None
         if len(cases) > 1 and (found is None or any(f.status == "failed" for f in found)):
@@ -126,6 +129,3 @@ def outside(expected: Bounded, found: Array) -> str | None:
 def _raised(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {' '.join(line.strip() for line in lines)[:600]}"
-
-
-__all__ = ["FIX", "Trials", "outside", "passed", "run_checked"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -42,6 +43,23 @@ def witnesses() -> Iterator[Case]:
         yield case(partial(layers, zero), x, what=f"witness layers {narrow}")
         rows = numbers(narrow, (23, 700), "q")
         yield case(partial(dense, zero), rows, what=f"witness dense {narrow}")
+
+
+def probes() -> Iterator[Case]:
+    """Those that tell how small a scratchpad may be."""
+    yield from islice(witnesses(), 5)
+    yield from (case for case in witnesses() if "layers" in case.name)
+
+
+def large(rows: int) -> Iterator[Case]:
+    """Products with so much arithmetic that nothing else counts."""
+    n = 8 * rows
+    for dtype, total in ((I8, I32), (F16, F16), (F32, F32)):
+        values = numbers(dtype, (n, n), "large"), numbers(dtype, (n, n), "large too")
+        make = partial(_product, total)
+        yield case(make, *values, constant=(1,), what="witness large")
+    x = numbers(I8, (n, n), "large")
+    yield case(partial(dense, -7, columns=n), x, what="witness large dense")
 
 
 def _product(dtype: DType, x: Op, w: Op) -> Op:

@@ -24,7 +24,7 @@ from kcompiler.report.score import score_tables
 
 STRUCTURE: tuple[type[Op], ...] = (Input, Constant, Host, Item, Fused, Binary, Elementwise, Unary)
 
-LONG = ("encoding", "operators", "models")
+LONG = ("encoding", "operators", "models", "monotonicity")
 
 
 @cache

@@ -39,7 +39,7 @@ def _matrices(sizes: Sizes) -> Iterator[Case]:
     n = sizes.rows
     extents = [
         (1, 1, 1), (7, 5, 3), (1, n + 1, 1), (n - 1, n, n + 1), (n + 1, n - 1, n),
-        (2, 2 * n + 3, n + 7), (n + 5, 3, 2 * n + 1), (13, 331, 11),
+        (2, 2 * n + 3, n + 7), (n + 5, 3, 2 * n + 1), (13, 331, 11), (5, 2003, 7), (24, 907, 23),
     ]  # fmt: skip
     for x, y, result in PRODUCTS:
         for m, k, p in extents:

@@ -119,9 +119,8 @@ def layers(zero: int, x: Op) -> Op:
     return _quantize(0.2, zero, x.dtype, _pool(total))
 
 
-def dense(zero: int, x: Op) -> Op:
+def dense(zero: int, x: Op, columns: int = 24) -> Op:
     """A product with a long sum."""
-    columns = 24
     w = numbers(I8, (x.shape[1], columns), "dense")
     return _linear(zero, w, _bias(columns), x)
 

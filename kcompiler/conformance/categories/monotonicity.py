@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from kcompiler.conformance.bench import Assembled, Bench, with_chip
+from kcompiler.conformance.bench import Assembled, Bench, assemble, with_chip
+from kcompiler.conformance.cases import Sizes
 from kcompiler.conformance.score import Finding, judged
+from kcompiler.conformance.witnesses import large
 from kcompiler.errors import CapacityError
 from kcompiler.kernel.from_graph import region_of
 from kcompiler.kernel.nest import Region
@@ -20,6 +22,7 @@ from kcompiler.tiling.search import Search
 TITLE = "costs are positive and possible; more memory or bandwidth is never worse"
 _BANDWIDTHS = (1 / 64, 0.25, 0.5, 1.0, 2.0, 8.0)
 _SIZES = (1, 2, 3, 8, 64)  # times the small scratchpad
+_CORES = 3  # in which a large product takes long
 _SHARE = 0.5  # of a scratchpad, that a kernel may use
 _COST = "cycles() and traffic() are what the engine and the memories are busy with"
 _LESS = "a cost may only depend on a number of the chip so that more of it costs no more"
@@ -36,8 +39,20 @@ def findings(bench: Bench) -> Iterator[Finding]:
         yield judged(f"{name}: more bandwidth", _growing(times, _BANDWIDTHS, "bandwidth"), _LESS)
         if target is bench.small:
             yield judged(f"{name}: larger scratchpad", _plans(made, target), _LESS)
+    yield from _large(bench)
     problem = None if faster else "no program gets faster with 512 times the bandwidth"
     yield judged("bandwidth matters", problem, _COST)
+
+
+def _large(bench: Bench) -> Iterator[Finding]:
+    """Where arithmetic alone takes long, no program may be through before."""
+    target = with_chip(bench.target, cores=_CORES)
+    for case in large(Sizes.of(target.chip).rows):
+        made = assemble(case.graph, target, bench.precision(case.floats()))
+        if made.compilation is not None:
+            yield judged(
+                f"{case.name}: no faster than the hardware", _roofline(made, target), _COST
+            )
 
 
 def _costs(made: Assembled, target: Target) -> str | None:
