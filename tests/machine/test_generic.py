@@ -4,9 +4,13 @@ import pytest
 
 import kcompiler
 from kcompiler.machine.chip import Chip
+from kcompiler.machine.generic import lowering
 from kcompiler.machine.generic.target import generic_target
+from kcompiler.machine.simulator.memories import MachineFault
 from tests.conftest import ROOT
+from tests.laws.test_generic_chips import integers
 from tests.machine.generic_chips import chip
+from tests.targets.rebel_programs import check_kernels, compiled, numbers
 
 MODEL = ROOT / "examples" / "mnistnet.onnx"
 
@@ -41,3 +45,15 @@ def test_precisions_follow_from_the_rates() -> None:
     assert found["no rate at all"] == ("f32",)
     fast = generic_target(chip(rates={"f32": 1.0, "bf16": 4.0, "f16": 2.0}))
     assert fast.precisions == ("bf16", "f16", "f32")
+
+
+def test_a_planted_wrong_memory_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not vacuous: what says that all is in dram reads there what nothing has written."""
+    y, inputs = integers()
+    target = generic_target(chip(pad=6 << 10))
+    values = {x.name: numbers(x.dtype, x.shape, 0) for x in inputs}
+    values["rows"] %= 7
+    check_kernels(compiled({"y": y}, inputs, target), values, exact=True)
+    monkeypatch.setattr(lowering, "memory_word", lambda *_: "dram")
+    with pytest.raises(MachineFault, match="that nothing has written"):
+        check_kernels(compiled({"y": y}, inputs, target), values, exact=True)
