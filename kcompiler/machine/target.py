@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 from kcompiler.graph.node import Op
@@ -39,6 +40,9 @@ class Target(ABC):
     constraints: tuple[Constraint, ...]
     integer_only: bool = field(default=False, kw_only=True)
     """Nothing but 8-bit integers may lie between kernels: int8 quantizes all tensors there."""
+
+    measured: Path | None = field(default=None, kw_only=True)
+    """A file with published measurements and what was predicted for them (`machine.measured`)."""
 
     @property
     def float_type(self) -> str:

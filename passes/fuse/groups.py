@@ -40,6 +40,7 @@ from kcompiler.graph.operators import (
     Window,
 )
 from kcompiler.graph.operators.movement import Reshape
+from kcompiler.graph.types import is_integer
 from kcompiler.kernel.views import is_movement
 from kcompiler.passes.fuse.numbers import is_byte
 
@@ -160,8 +161,9 @@ class Grouping:
         """Leave making numbers of stored bytes to a reader that can do it on its way in."""
         members, root = found[-1]
         if self.limits.integer:
-            last = max((i for i, (_, stored) in enumerate(found) if is_byte(stored)), default=-1)
-            del found[last + 1 if last >= 0 else len(found) :]
+            bytes_ = [i for i, (_, stored) in enumerate(found) if is_byte(stored)]
+            sums = [i for i, (_, stored) in enumerate(found) if is_integer(stored.dtype)]
+            del found[max(bytes_ or sums or [len(found)]) + 1 :]
             return
         readers = self.users(root)
         if id(root) in self.outputs or not all(

@@ -37,6 +37,7 @@ DOT = DotEngine(
     weight_port=Fact(8, "P", "te_io_width [ML11]: bytes of weights a cycle into the registers"),
     feed=Fact(_FETCH, "P", "fetch_network_width [ML11]: bytes of data a cycle into the shifter"),
     shifter=Fact(48, "P", "shift_register_width [ML11]: a dot product's data and the next bytes"),
+    sustained=Fact(1.0, "D", "fitted to half of the published latencies, see calibration.json"),
 )
 
 VECTOR = TableEngine(

@@ -27,13 +27,15 @@ class DotEngine(MatrixEngine):
     """`columns` dot products of `rows` bytes a cycle and slice.
 
     `registers` bytes of weights lie beside them, filled by `weight_port` bytes a cycle; `feed`
-    bytes of data a cycle come into a shift register of `shifter` bytes.
+    bytes of data a cycle come into a shift register of `shifter` bytes. Real programs reach the
+    part `sustained` of what follows from that; plans are made without it.
     """
 
     registers: Fact[int]
     weight_port: Fact[int]
     feed: Fact[int]
     shifter: Fact[int]
+    sustained: Fact[float]
 
     def product_cycles(self, m: Amount, k: Amount, n: Amount, fresh: float = 1.0) -> Cycles:
         """M positions, k terms of each sum, n outputs; `fresh`: the part of the data fetched anew.

@@ -25,7 +25,7 @@ from kcompiler.machine.generic import constraints
 from kcompiler.machine.target import Constraint
 
 _BYTES = frozenset({np.dtype(np.int8), np.dtype(np.uint8)})
-_STORED = _BYTES | {I32}  # the sums of a product in parts, whose weights need nine bits
+_STORED = _BYTES | {I32}  # sums that become numbers on the host, or in parts
 _MOST_GROUPS = 128
 _MOST_DILATION = 12
 _MOST_BATCH = 2

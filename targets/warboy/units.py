@@ -177,7 +177,7 @@ class Dot(Warboy, Engine, opcode=0x20, mnemonic="te.dot", engine="te"):
         positions = prod(x.extent for x in self.sequence if not x.weights)
         terms, outputs = (prod(x.extent for x in loops) for loops in (self.terms, self.outputs))
         each = engine.product_cycles(positions, terms, outputs, self._fresh(engine))
-        return engine.startup.value + groups * int(each)
+        return engine.startup.value + round(groups * int(each) / engine.sustained.value)
 
     def _fresh(self, engine: DotEngine) -> float:
         """The part of the data that is fetched anew when the innermost step moves a window on."""

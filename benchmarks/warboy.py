@@ -1,0 +1,221 @@
+"""Predict the latencies that are published for FuriosaAI's Warboy, and compare.
+
+    python -m benchmarks.warboy [--fit] [--write] [NAME ...]
+
+Every second row of each target, in the order of the published tables, serves to fit three
+parameters of the chip (`PARAMETERS`), the others are held back. Without an option the table is
+printed for the chip as it is; `--fit` looks for the parameters anew and prints them; `--write`
+records the table that `kcompile targets warboy --calibration` prints. Names keep the rows whose
+text contains all of them.
+
+A network runs on the NPU alone, int8 in and out. Where a measurement includes the transfers over
+PCIe, the prediction adds one for the inputs and one for the outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.architectures import NETWORKS
+from benchmarks.models import ROOT
+from kcompiler.compilation import NpuSegment
+from kcompiler.compiler import Options, compile_model
+from kcompiler.machine.chip import Chip
+from kcompiler.machine.crossing import link_seconds
+from kcompiler.machine.facts import facts
+from kcompiler.machine.measured import Measured, Parameter, Row, write_measured
+from kcompiler.machine.program import Program
+from kcompiler.machine.simulator.time import simulate_time
+from kcompiler.machine.target import Target
+from kcompiler.registry import find_target
+from kcompiler.report.measured import measured_table
+from kcompiler.targets.warboy.engines import DotEngine
+
+FILE = ROOT / "targets" / "warboy" / "calibration.json"
+ONE, BOTH = "warboy", "warboy-2pe"
+PARAMETERS = (
+    ("matrix.sustained", ONE, "part of the rate of dot products that real programs reach"),
+    ("matrix.sustained", BOTH, "the same when both processing elements are fused"),
+    ("host.bandwidth", BOTH, "bytes a second over PCIe, layouts changed on the way"),
+)
+SUSTAINED = np.geomspace(0.15, 1.0, 7)
+LINK = np.geomspace(1e9, 16e9, 33)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published time of a network: `milliseconds` for a batch on a target.
+
+    `link`: it includes the transfers over PCIe. `shared`: so many processing elements work at once
+    on batches of their own and share the DRAM.
+    """
+
+    what: str
+    network: str
+    target: str
+    milliseconds: float
+    source: str
+    batch: int = 1
+    link: bool = True
+    shared: int = 1
+
+
+_MLPERF = "MLPerf Inference v2.0, closed, edge [ML20]"
+_PROFILE = "profiler.rst of the SDK's documentation [FSDK]"
+_ZOO = "README of warboy-vision-models [WVM]"
+_SINGLE, _OFFLINE = "SingleStream, mean", "Offline, a batch of {} on each element, of {}/s"
+_YOLO = {
+    "yolov5n": (1.09, 1.26), "yolov5s": (1.93, 2.45), "yolov5m": (4.44, 5.88),
+    "yolov5l": (7.70, 10.33), "yolov5x": (14.39, 20.49), "yolov8n": (1.51, 1.89),
+    "yolov8s": (2.97, 4.17), "yolov8m": (8.22, 11.67), "yolov8l": (15.22, 24.69),
+    "yolov8x": (26.81, None),
+}  # fmt: skip
+
+
+def published() -> Iterator[Published]:
+    """All rows, in the order of their sources."""
+    for network, mean, throughput, batch in (
+        ("resnet50-v1.5", 0.7119, 2758.4, 8),
+        ("ssd-mobilenet-v1", 0.3621, 8762.2, 8),
+        ("ssd-resnet34", 13.357, None, 1),
+    ):
+        yield Published(f"{network} {_SINGLE}", network, BOTH, mean, _MLPERF)
+        if throughput is not None:
+            what = f"{network} {_OFFLINE.format(batch, throughput)}"
+            time = 2e3 * batch / throughput
+            yield Published(what, network, ONE, time, _MLPERF, batch, link=False, shared=2)
+    for network, (fused, single) in _YOLO.items():
+        yield Published(f"{network} 640 x 640", network, BOTH, fused, _ZOO)
+        if single is not None:
+            yield Published(f"{network} 640 x 640", network, ONE, single, _ZOO)
+    yield Published(
+        "mobilenet-v1, all operators", "mobilenet-v1", ONE, 0.108134, _PROFILE, link=False
+    )
+
+
+def halves() -> tuple[list[Published], list[Published]]:
+    """(rows to fit, rows held back): of each target's rows, in their order, every second one."""
+    found: tuple[list[Published], list[Published]] = ([], [])
+    for target in (ONE, BOTH):
+        for number, row in enumerate(r for r in published() if r.target == target):
+            found[number % 2].append(row)
+    return found
+
+
+@cache
+def program_of(row: Published) -> Program:
+    """The network's program: one segment, all of it on the NPU."""
+    model = NETWORKS[row.network](row.batch).model()
+    segments = compile_model(model, find_target(row.target), Options()).segments
+    (segment,) = segments
+    if not isinstance(segment, NpuSegment):
+        raise TypeError(f"{row.what}: the host runs it")
+    return segment.program
+
+
+def seconds(row: Published, chip: Chip) -> float:
+    """The predicted time of a row on a chip, whose parameters may differ from the target's."""
+    memories = tuple(
+        replace(m, bandwidth=replace(m.bandwidth, value=m.bandwidth.value / row.shared))
+        if m.name == chip.dram
+        else m
+        for m in chip.memories
+    )
+    program = program_of(row)
+    target: Target = replace(find_target(row.target), chip=replace(chip, memories=memories))
+    return simulate_time(program, target).seconds + link(row, chip)
+
+
+def link(row: Published, chip: Chip) -> float:
+    """The time of its transfers over PCIe."""
+    program = program_of(row)
+    moved = [sum(b.nbytes for b in part) for part in (program.inputs, program.outputs)]
+    return link_seconds(moved, chip.host) if row.link else 0.0
+
+
+def with_sustained(chip: Chip, value: float) -> Chip:
+    """The chip with another part of its rate."""
+    if not isinstance(chip.matrix, DotEngine):
+        raise TypeError(f"{chip.name} has no dot products")
+    engine = replace(chip.matrix, sustained=replace(chip.matrix.sustained, value=value))
+    return replace(chip, matrix=engine)
+
+
+def with_link(chip: Chip, value: float) -> Chip:
+    """The chip with another bandwidth of its link."""
+    if chip.host is None:
+        raise TypeError(f"{chip.name} has no link")
+    return replace(
+        chip, host=replace(chip.host, bandwidth=replace(chip.host.bandwidth, value=value))
+    )
+
+
+def fit(rows: Sequence[Published]) -> tuple[float, float, float]:
+    """The parameters with the least sum of squared logarithms of predicted over published.
+
+    Times between those that were simulated are interpolated.
+    """
+    sustained = np.geomspace(SUSTAINED[0], SUSTAINED[-1], 191)
+    errors = {target: np.zeros((len(sustained), len(LINK))) for target in (ONE, BOTH)}
+    for row in rows:
+        chip = find_target(row.target).chip
+        alone = replace(row, link=False)
+        npu = np.log([seconds(alone, with_sustained(chip, s)) for s in SUSTAINED])
+        npu = np.exp(np.interp(np.log(sustained), np.log(SUSTAINED), npu))
+        predicted = npu[:, None] + [link(row, with_link(chip, b)) for b in LINK]
+        errors[row.target] += np.log(predicted / (row.milliseconds / 1e3)) ** 2
+        print(".", end="", flush=True, file=sys.stderr)
+    best = int((errors[ONE].min(0) + errors[BOTH].min(0)).argmin())
+    one, both = (float(sustained[errors[t][:, best].argmin()]) for t in (ONE, BOTH))
+    return one, both, float(LINK[best])
+
+
+def measured(rows: Sequence[Published]) -> Measured:
+    """The table for the chip as it is."""
+    found, fitted = [], halves()[0]
+    for row in rows:
+        predicted = seconds(row, find_target(row.target).chip)
+        time = row.milliseconds / 1e3
+        found.append(Row(row.what, row.target, time, row.source, predicted, row in fitted))
+    parameters = tuple(
+        Parameter(fact, target, float(facts(find_target(target).chip)[fact].value), meaning)
+        for fact, target, meaning in PARAMETERS
+    )
+    return Measured(parameters, tuple(found))
+
+
+def main() -> int:
+    """Print the table, or the parameters."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.warboy",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    options = parser.parse_args()
+    if options.fit:
+        values = fit(halves()[0])
+        for (fact, target, meaning), value in zip(PARAMETERS, values, strict=True):
+            print(f"{fact} of {target}: {value:.4g}, {meaning}")
+        return 0
+    chosen = [
+        r for r in published() if all(name in f"{r.what} {r.target}" for name in options.names)
+    ]
+    table = measured(chosen)
+    Console(width=160).print(measured_table(table))
+    if options.write:
+        write_measured(table, FILE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

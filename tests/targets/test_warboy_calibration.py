@@ -1,0 +1,64 @@
+"""The recorded table is what the benchmark computes, from the parameters that the chip has."""
+
+import pytest
+
+from benchmarks import warboy
+from kcompiler import cli
+from kcompiler.machine.facts import facts
+from kcompiler.machine.measured import read_measured
+from kcompiler.registry import find_target
+
+TABLE = read_measured(warboy.FILE)
+
+
+def test_every_published_row_is_there_as_published() -> None:
+    """Nothing is left out because it does not fit."""
+    found = {(r.what, r.target): (r.published, r.source) for r in TABLE.rows}
+    wanted = {(r.what, r.target): (r.milliseconds / 1e3, r.source) for r in warboy.published()}
+    assert found == wanted
+    assert len(TABLE.rows) == len(wanted) == 25
+
+
+def test_half_of_the_rows_of_each_target_are_held_back() -> None:
+    fitted, held = warboy.halves()
+    for target in (warboy.ONE, warboy.BOTH):
+        counts = [sum(r.target == target for r in part) for part in (fitted, held)]
+        assert abs(counts[0] - counts[1]) <= 1
+    names = {(r.what, r.target) for r in fitted}
+    assert {(r.what, r.target) for r in TABLE.rows if r.fitted} == names
+
+
+def test_the_chip_has_the_parameters_that_were_fitted() -> None:
+    assert len(TABLE.parameters) <= 3
+    for each in TABLE.parameters:
+        fact = facts(find_target(each.target).chip)[each.fact]
+        assert fact.value == each.value
+        assert "fitted" in fact.source
+
+
+def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["targets", "warboy", "--calibration"]) == 0
+    printed = capsys.readouterr().out
+    assert "median absolute error" in printed
+    assert printed.count("yolov") >= 19
+
+
+def test_another_target_says_that_nothing_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["targets", "rebel", "--calibration"]) != 0
+    assert "rebel is not calibrated" in capsys.readouterr().err
+
+
+def recomputed(what: str, target: str) -> None:
+    (row,) = (r for r in warboy.published() if (r.what, r.target) == (what, target))
+    (recorded,) = (r for r in TABLE.rows if (r.what, r.target) == (what, target))
+    assert warboy.measured([row]).rows[0] == recorded
+
+
+def test_the_smallest_prediction_is_the_recorded_one() -> None:
+    recomputed("mobilenet-v1, all operators", "warboy")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["warboy", "warboy-2pe"])
+def test_some_predictions_are_the_recorded_ones(target: str) -> None:
+    recomputed("yolov5n 640 x 640", target)
