@@ -1,11 +1,14 @@
 """Compile, simulate and verify the project's models for a target, and print the table.
 
-    python -m benchmarks.table [--target rebel] [--models FOLDER] [--json FILE] [--all] [NAME ...]
+    python -m benchmarks.table [--target rebel] [--calibrate] [--models FOLDER] [--json FILE]
+        [--all] [NAME ...]
 
 Each model runs as `kcompile MODEL --json` in a process of its own, on natural inputs where it has
 some. Below the table stand the layers of the models whose outputs agree with onnxruntime to less
 than 40 dB: where the error arises. Exit code 1 when a model does not verify, or has less than 99 %
-of its multiply-accumulates on the NPU.
+of its multiply-accumulates on the NPU. `--calibrate` makes int8 models, which targets without
+floats need: from the natural inputs where there are some, else from random ones, which say nothing
+of accuracy.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,9 @@ import numpy as np
 
 from benchmarks.inputs import natural_inputs
 from benchmarks.models import MODELS, ROOT, SHARED, VARIANTS, Model, find, obtain
+from kcompiler.compiler import Options, import_model
+from kcompiler.graph.node import Array
+from kcompiler.verify.inputs import sample_inputs
 
 ENOUGH_DB = 40.0
 """An output below this is explained layer by layer."""
@@ -36,7 +42,9 @@ COLUMNS = (
 
 
 @contextmanager
-def arguments(model: Model, path: Path, target: str) -> Iterator[list[str]]:
+def arguments(
+    model: Model, path: Path, target: str, *, calibrate: bool = False
+) -> Iterator[list[str]]:
     """The command that compiles a model; its input and package files live as long as the block."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "kcompiler.cli", str(path), "--target", target, "--json"]
@@ -45,16 +53,29 @@ def arguments(model: Model, path: Path, target: str) -> Iterator[list[str]]:
         command += [a for n, v in model.values.items() for a in ("--value", f"{n}={v}")]
         for name, shape in model.shapes.items():
             command += ["--shape", f"{name}={','.join(map(str, shape))}"]
-        for i, (name, value) in enumerate(natural_inputs(model.name, SHARED / "data").items()):
+        natural = natural_inputs(model.name, SHARED / "data")
+        if calibrate:
+            file = Path(folder) / "samples.npz"
+            np.savez(file, **samples(model, path, natural))  # type: ignore[arg-type]  # any names
+            command += ["--precision", "int8", "--calibration", str(file)]
+        for i, (name, value) in enumerate(natural.items()):
             file = Path(folder) / f"{i}.npy"
             np.save(file, value)
             command += ["--input", f"{name}={file}"]
         yield command
 
 
-def compiled(model: Model, path: Path, target: str, *, explain: bool = True) -> dict[str, Any]:
+def samples(model: Model, path: Path, natural: Mapping[str, Array]) -> dict[str, Array]:
+    """One run's inputs: the natural ones, random ones for the rest."""
+    options = Options(dims=model.dims, shapes=model.shapes)
+    return sample_inputs(import_model(path, options).graph, natural)
+
+
+def compiled(
+    model: Model, path: Path, target: str, *, explain: bool = True, calibrate: bool = False
+) -> dict[str, Any]:
     """The JSON object that `kcompile` prints for a model, with its layers where they `explain`."""
-    with arguments(model, path, target) as command:
+    with arguments(model, path, target, calibrate=calibrate) as command:
         done = _run(command)
         if not done.stdout.strip():
             return {"model": model.name, "failure": done.stderr.strip()[-2000:]}
@@ -140,6 +161,7 @@ def main() -> int:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--target", default="rebel")
+    parser.add_argument("--calibrate", action="store_true", help="int8, from a sample")
     parser.add_argument("--models", type=Path, default=ROOT / "build" / "models")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--all", action="store_true", help="other forms of the networks too")
@@ -150,7 +172,9 @@ def main() -> int:
     print(" ".join(f"{name:<{width}}" for name, width in COLUMNS).rstrip())
     results = []
     for model in chosen:
-        results.append(compiled(model, obtain(model, options.models).resolve(), options.target))
+        path = obtain(model, options.models).resolve()
+        how = {"explain": not options.calibrate, "calibrate": options.calibrate}
+        results.append(compiled(model, path, options.target, **how))
         print(row(results[-1]), flush=True)
     for result in results:
         for line in _explanations(result):

@@ -41,9 +41,9 @@ from kcompiler.targets.warboy.engines import DotEngine
 FILE = ROOT / "targets" / "warboy" / "calibration.json"
 ONE, BOTH = "warboy", "warboy-2pe"
 PARAMETERS = (
-    ("matrix.sustained", ONE, "part of the rate of dot products that real programs reach"),
-    ("matrix.sustained", BOTH, "the same when both processing elements are fused"),
-    ("host.bandwidth", BOTH, "bytes a second over PCIe, layouts changed on the way"),
+    ("matrix.sustained", ONE, "the part of the rate that real programs reach"),
+    ("matrix.sustained", BOTH, "the same for both elements fused"),
+    ("host.bandwidth", BOTH, "bytes/s over PCIe, layouts changed on the way"),
 )
 SUSTAINED = np.geomspace(0.15, 1.0, 7)
 LINK = np.geomspace(1e9, 16e9, 33)
@@ -67,10 +67,9 @@ class Published:
     shared: int = 1
 
 
-_MLPERF = "MLPerf Inference v2.0, closed, edge [ML20]"
+_MLPERF = "MLPerf Inference v2.0, closed, edge: means, and batches on both elements [ML20]"
 _PROFILE = "profiler.rst of the SDK's documentation [FSDK]"
 _ZOO = "README of warboy-vision-models [WVM]"
-_SINGLE, _OFFLINE = "SingleStream, mean", "Offline, a batch of {} on each element, of {}/s"
 _YOLO = {
     "yolov5n": (1.09, 1.26), "yolov5s": (1.93, 2.45), "yolov5m": (4.44, 5.88),
     "yolov5l": (7.70, 10.33), "yolov5x": (14.39, 20.49), "yolov8n": (1.51, 1.89),
@@ -86,10 +85,10 @@ def published() -> Iterator[Published]:
         ("ssd-mobilenet-v1", 0.3621, 8762.2, 8),
         ("ssd-resnet34", 13.357, None, 1),
     ):
-        yield Published(f"{network} {_SINGLE}", network, BOTH, mean, _MLPERF)
+        yield Published(f"{network} SingleStream", network, BOTH, mean, _MLPERF)
         if throughput is not None:
-            what = f"{network} {_OFFLINE.format(batch, throughput)}"
-            time = 2e3 * batch / throughput
+            what = f"{network} Offline, batch {batch}"
+            time = 2e3 * batch / throughput  # one on each of two elements
             yield Published(what, network, ONE, time, _MLPERF, batch, link=False, shared=2)
     for network, (fused, single) in _YOLO.items():
         yield Published(f"{network} 640 x 640", network, BOTH, fused, _ZOO)

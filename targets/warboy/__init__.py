@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.generic.target import GenericTarget
 from kcompiler.targets.warboy.chip import CHIP, FUSED
@@ -21,6 +23,7 @@ def _target(chip: Chip) -> GenericTarget:
         instructions=DRAM,
         lowering=Lowering,
         integer_only=True,
+        measured=Path(__file__).with_name("calibration.json"),
     )
 
 

@@ -17,28 +17,7 @@ _SLICE = 256 * _KIB  # SRAM of a slice
 _BUFFERS = 128 * _KIB  # of which a kernel's tiles take up to so much
 _FETCH = 16  # bytes a cycle into a slice
 _WARM_UP = 20 + 2
-_LANE = 16e9 * 128 / 130 / 8  # bytes a second of a PCIe 4.0 lane
-
-DOT = DotEngine(
-    name="te",
-    rows=Fact(32, "P", "mac_width [ML11]: the length of a dot product"),
-    columns=Fact(4, "P", "mac_height [ML11]: dot products side by side, one for each output"),
-    rates=(
-        MacRate("i8", Fact(1.0, "D", "128 slices x 128 MAC x 2.0 GHz is the published 64 TOPS")),
-        MacRate("u8", Fact(1.0, "D", "as i8: the width is the same")),
-    ),
-    overlap_fill=True,
-    startup=Fact(
-        _WARM_UP + 16,
-        "D",
-        "warmup_base 20 + ctrl_delay 2 + the first 128 bytes of weights at te_io_width 8 [ML11]",
-    ),
-    registers=Fact(8192, "P", "register_file_size [ML11]: bytes of weights in a slice"),
-    weight_port=Fact(8, "P", "te_io_width [ML11]: bytes of weights a cycle into the registers"),
-    feed=Fact(_FETCH, "P", "fetch_network_width [ML11]: bytes of data a cycle into the shifter"),
-    shifter=Fact(48, "P", "shift_register_width [ML11]: a dot product's data and the next bytes"),
-    sustained=Fact(1.0, "D", "fitted to half of the published latencies, see calibration.json"),
-)
+_FITTED = "fitted to half of the published latencies (calibration.json)"
 
 VECTOR = TableEngine(
     name="ve",
@@ -64,7 +43,7 @@ DRAM = Memory(
 )
 
 HOST = HostLink(
-    bandwidth=Fact(8 * _LANE, "D", "PCIe 4.0 x8 [FSDK]: 16 GT/s a lane, 128b/130b encoding"),
+    bandwidth=Fact(3.67e9, "D", f"{_FITTED}; PCIe 4.0 x8 [FSDK] gives 15.75 GB/s at most"),
     latency=Fact(5e-6, "A", "not public: a driver's call, a doorbell and a DMA over PCIe"),
     macs=Fact(2e11, "A", "of the host, which is the user's: a few cores with wide vectors"),
     memory=Fact(2e10, "A", "of the host, which is the user's: one thread streaming"),
@@ -72,7 +51,36 @@ HOST = HostLink(
 )
 
 
-def _chip(name: str, title: str, slices: int) -> Chip:
+def _dot(sustained: float) -> DotEngine:
+    return DotEngine(
+        name="te",
+        rows=Fact(32, "P", "mac_width [ML11]: the length of a dot product"),
+        columns=Fact(4, "P", "mac_height [ML11]: dot products side by side, one for each output"),
+        rates=(
+            MacRate(
+                "i8", Fact(1.0, "D", "128 slices x 128 MAC x 2.0 GHz is the published 64 TOPS")
+            ),
+            MacRate("u8", Fact(1.0, "D", "as i8: the width is the same")),
+        ),
+        overlap_fill=True,
+        startup=Fact(
+            _WARM_UP + 16,
+            "D",
+            "warmup_base 20 + ctrl_delay 2 + 128 bytes of weights at te_io_width 8 [ML11]",
+        ),
+        registers=Fact(8192, "P", "register_file_size [ML11]: bytes of weights in a slice"),
+        weight_port=Fact(8, "P", "te_io_width [ML11]: bytes of weights a cycle into the registers"),
+        feed=Fact(
+            _FETCH, "P", "fetch_network_width [ML11]: bytes of data a cycle into the shifter"
+        ),
+        shifter=Fact(
+            48, "P", "shift_register_width [ML11]: a dot product's data and the next bytes"
+        ),
+        sustained=Fact(sustained, "D", _FITTED),
+    )
+
+
+def _chip(name: str, title: str, slices: int, sustained: float) -> Chip:
     """One processing element, or both as one: what differs is the number of slices."""
     buffers = Memory(
         name="buffers",
@@ -98,7 +106,7 @@ def _chip(name: str, title: str, slices: int) -> Chip:
         title=title,
         clock=Fact(_CLOCK, "P", "2.0 GHz [FSDK]"),
         cores=Fact(slices, "P", "num_slices [ML11]"),
-        matrix=DOT,
+        matrix=_dot(sustained),
         vector=VECTOR,
         dma=DMA,
         memories=(buffers, sram, DRAM),
@@ -106,10 +114,10 @@ def _chip(name: str, title: str, slices: int) -> Chip:
         dram="dram",
         shared="sram",
         sync_cycles=Fact(18, "A", "ctrl_delay + hop_cycles x 8 hops [ML11]; the hops assumed"),
-        calibrated="not calibrated",
+        calibrated="calibrated with published latencies (kcompile targets warboy --calibration)",
         host=HOST,
     )
 
 
-CHIP = _chip("warboy", "FuriosaAI Warboy, one processing element", 64)
-FUSED = _chip("warboy-2pe", "FuriosaAI Warboy, both processing elements fused", 128)
+CHIP = _chip("warboy", "FuriosaAI Warboy, one processing element", 64, 0.305)
+FUSED = _chip("warboy-2pe", "FuriosaAI Warboy, both processing elements fused", 128, 0.255)

@@ -15,6 +15,7 @@ from kcompiler.graph.node import Array
 from kcompiler.machine.facts import Fact
 from kcompiler.machine.simulator.memories import Machine
 from kcompiler.targets.warboy.chip import CHIP
+from kcompiler.targets.warboy.engines import DotEngine
 from kcompiler.targets.warboy.isa import Warboy
 from kcompiler.targets.warboy.units import Dot, Output, Requantize, Step, Table, TableLoop, Term
 
@@ -178,7 +179,11 @@ def test_cycles_by_hand() -> None:
 
     At stride 2 two of three neighbours are new: 16 * 18 * 2/3 bytes at 16 a cycle, hidden.
     """
-    assert window(2).cycles(CHIP) == 38 + 2 * 16
+    assert isinstance(CHIP.matrix, DotEngine)
+    engine = replace(CHIP.matrix, sustained=Fact(1.0, "A", "a test"))
+    assert window(2).cycles(replace(CHIP, matrix=engine)) == 38 + 2 * 16
+    half = replace(engine, sustained=Fact(0.5, "A", "a test"))
+    assert window(2).cycles(replace(CHIP, matrix=half)) == 38 + 2 * 2 * 16
     loops = (TableLoop(extent=100, source=1, out=1),)
     table = Table(cores=1, source=0, out=0, loops=loops, table=tuple(range(256)))
     assert table.cycles(CHIP) == 22 + 50
