@@ -168,6 +168,7 @@ def chip_of(
             chip,
             cores=Fact(cores, "A", "a test's choice"),
             memories=memories,
+            dies=None,  # cores are drawn freely
             matrix=replace(chip.matrix, rows=size, columns=size),
         ),
     )
