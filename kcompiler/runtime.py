@@ -203,10 +203,11 @@ def _given(name: str, kind: TensorType | OpenType, value: Any) -> Any:
     return array
 
 
-def _fitting(name: str, kind: TensorType, value: Array) -> Array:
+def _fitting(name: str, kind: TensorType, value: Any) -> Array:
     """What a host segment computed may not be what the program was compiled for."""
-    if value.dtype != kind.dtype or value.shape != kind.shape:
-        found = f"{value.dtype}{list(value.shape)}"
+    if not isinstance(value, np.ndarray) or (value.dtype, value.shape) != (kind.dtype, kind.shape):
+        tensor = isinstance(value, np.ndarray)
+        found = f"{value.dtype}{list(value.shape)}" if tensor else type(value).__name__
         raise UnsupportedError(
             f"the host computed {name!r} as {found}, the NPU takes {kind}",
             why="the value's shape depends on data, or the package was altered",

@@ -86,9 +86,8 @@ def masks(touches: Iterable[Touch], state: State, cores: int) -> dict[str, Array
 def _bytes(touch: Touch, size: int) -> Array:
     """The bytes of a touch in a memory; what lies outside of it is the budget's concern."""
     every = np.full(1, touch.base, np.int64)
-    for stride, mask in touch.dims:
-        indices = [i for i in range(mask.bit_length()) if mask >> i & 1]
-        every = np.add.outer(every, stride * np.array(indices, np.int64)).reshape(-1)
+    for stride, own in touch.dims:
+        every = np.add.outer(every, stride * np.array(list(own), np.int64)).reshape(-1)
     every = np.add.outer(every, np.arange(touch.run)).reshape(-1)
     found = np.zeros(size, np.bool_)
     found[every[(every >= 0) & (every < size)]] = True

@@ -177,6 +177,8 @@ class _Scan:
         prefix: str,
     ) -> tuple[list[Value], list[list[Op]]]:
         """The state after all rounds, and what each round gave."""
+        if any(not -x.type.rank <= a < x.type.rank for x, a in zip(rows, axes, strict=True)):
+            raise NotExpressible("a Scan along an axis that does not exist")
         length = rows[0].shape[axes[0]]
         _check_rounds(length, len(self.body.node))
         scanned: list[list[Op]] = [[] for _ in range(self.made)]

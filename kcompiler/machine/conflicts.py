@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from kcompiler.machine.layouts import apart
+from kcompiler.machine.indices import Indices
+from kcompiler.machine.layouts import Dims, apart
 from kcompiler.machine.touch import Touch
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -67,7 +68,7 @@ class Boxes:
         self.latest = 0
         self.low, self.high = 1 << 62, -(1 << 62)
         self._touches: list[Touch] = []
-        self._rows: dict[tuple[tuple[int, int], ...], int] = {}
+        self._rows: dict[Dims, int] = {}
         self._sets = [_Sets() for _ in layout[2]]
         # A row a touch: number, start, stop, and which index set it has in each dimension.
         self._table: Array = np.zeros((3 + len(layout[2]), 8), np.int64)
@@ -90,18 +91,18 @@ class Boxes:
         self.low, self.high = min(self.low, start), max(self.high, stop)
         self._table[1:3, row] = start, stop
         grown = False
-        for d, (sets, (_, mask)) in enumerate(zip(self._sets, touch.dims, strict=True)):
-            before = sets.union
-            self._table[3 + d, row] = sets.number(mask)
-            grown |= sets.union != before
+        for d, (sets, (_, own)) in enumerate(zip(self._sets, touch.dims, strict=True)):
+            before = sets.low, sets.high
+            self._table[3 + d, row] = sets.number(own)
+            grown |= (sets.low, sets.high) != before
         if grown:
-            self._apart = self._injective([sets.union for sets in self._sets])
+            self._apart = self._injective([sets.high - sets.low for sets in self._sets])
         return row
 
-    def _injective(self, unions: list[int]) -> bool:
-        """Whether strides grow faster than what they enclose; dimension d has indices unions[d]."""
+    def _injective(self, widths: list[int]) -> bool:
+        """Whether strides grow faster than what they enclose; `widths` from low to high index."""
         _, reach, strides = self.layout
-        for stride, width in sorted(zip(map(abs, strides), map(_width, unions), strict=True)):
+        for stride, width in sorted(zip(map(abs, strides), widths, strict=True)):
             if width and stride < reach:
                 return False
             reach += stride * width
@@ -111,8 +112,8 @@ class Boxes:
         """Whether index sets alone tell `touch` from every touch here."""
         if touch.dims in self._rows:
             return self._apart
-        unions = [s.union | mask for s, (_, mask) in zip(self._sets, touch.dims, strict=True)]
-        return self._injective(unions)
+        pairs = zip(self._sets, touch.dims, strict=True)
+        return self._injective([max(s.high, i.high) - min(s.low, i.low) for s, (_, i) in pairs])
 
     def newest(self, touch: Touch, start: int, stop: int, known: int) -> int:
         """As `History.newest`, for [start, stop) of `touch`."""
@@ -120,8 +121,8 @@ class Boxes:
         hits = (numbers > known) & (starts < stop) & (stops > start)
         same = self.layout == (touch.base, touch.run, tuple(stride for stride, _ in touch.dims))
         if same and hits.any() and self._told_apart(touch):
-            for d, (sets, (_, mask)) in enumerate(zip(self._sets, touch.dims, strict=True)):
-                hits &= sets.meets(mask)[self._table[3 + d, : len(hits)]]
+            for d, (sets, (_, own)) in enumerate(zip(self._sets, touch.dims, strict=True)):
+                hits &= sets.meets(own)[self._table[3 + d, : len(hits)]]
         # What all together do not tell apart each pair may: ask them, the latest first.
         found = np.flatnonzero(hits)
         found = found[np.argsort(-numbers[found], kind="stable")]
@@ -132,28 +133,26 @@ class _Sets:
     """The different index sets of one dimension, and which of them meet a given one."""
 
     def __init__(self) -> None:
-        self.union = 0
-        self._masks: list[int] = []
-        self._numbers: dict[int, int] = {}
-        self._meets: dict[int, Array] = {}
+        self.low, self.high = 1 << 62, -1  # of all of them
+        self._known: list[Indices] = []
+        self._numbers: dict[Indices, int] = {}
+        self._meets: dict[Indices, Array] = {}
 
-    def number(self, mask: int) -> int:
+    def number(self, own: Indices) -> int:
         """The set's number, given at first sight."""
-        if mask not in self._numbers:
-            self._numbers[mask] = len(self._masks)
-            self._masks.append(mask)
-            self.union |= mask
-        return self._numbers[mask]
+        found = self._numbers.get(own)
+        if found is None:
+            found = self._numbers[own] = len(self._known)
+            self._known.append(own)
+            self.low, self.high = min(self.low, own.low), max(self.high, own.high)
+        return found
 
-    def meets(self, mask: int) -> Array:
-        """For each set, whether it has an index in common with `mask`."""
-        known = self._meets.get(mask)
-        if known is None or len(known) < len(self._masks):
-            known = np.array([other & mask != 0 for other in self._masks])
-            self._meets[mask] = known
+    def meets(self, own: Indices) -> Array:
+        """For each set, whether it has an index in common with `own`."""
+        known = self._meets.get(own)
+        if known is None or len(known) < len(self._known):
+            new = self._known[0 if known is None else len(known) :]
+            more = np.array([other.meets(own) for other in new], np.bool_)
+            known = more if known is None else np.concatenate([known, more])
+            self._meets[own] = known
         return known
-
-
-def _width(mask: int) -> int:
-    """From the lowest to the highest index."""
-    return mask.bit_length() - (mask & -mask).bit_length()

@@ -15,8 +15,12 @@ from itertools import pairwise, product
 from math import gcd
 from typing import TypeAlias
 
-Dims: TypeAlias = tuple[tuple[int, int], ...]
-"""(stride, indices as a bit mask) of each dimension; of a box in units, the run is the last one."""
+from kcompiler.machine.indices import Indices
+
+Dims: TypeAlias = tuple[tuple[int, Indices], ...]
+"""(stride, indices) of each dimension."""
+Masks: TypeAlias = tuple[tuple[int, int], ...]
+"""The same as bit masks that begin at 0; of a box in units, the run is the last one."""
 Products: TypeAlias = tuple[tuple[int, ...], ...]
 """Each a set of digits, as a bit mask, for every weight from 1 up."""
 
@@ -26,6 +30,8 @@ _MOST_PIECES = 64  # that a mask is cut or shifted into, and products of a box
 
 def apart(a: tuple[int, int, Dims], b: tuple[int, int, Dims]) -> bool:
     """Whether two sets, each (base, run, dims) and none empty, surely have no byte in common."""
+    if any(i.high - i.low >= _MOST_BITS for _, i in (*a[2], *b[2])):
+        return False
     first, one = _positive(a[0], a[2])
     second, two = _positive(b[0], b[2])
     unit = gcd(a[1], b[1], first - second, *(stride for stride, _ in (*one, *two)))
@@ -40,25 +46,23 @@ def apart(a: tuple[int, int, Dims], b: tuple[int, int, Dims]) -> bool:
     return not any(all(s & t for s, t in zip(p, q, strict=True)) for p, q in product(x, y))
 
 
-def _positive(base: int, dims: Dims) -> tuple[int, Dims]:
+def _positive(base: int, dims: Dims) -> tuple[int, Masks]:
     """The same runs with positive strides from the lowest one on, without idle dimensions."""
     found = []
-    for stride, mask in dims:
-        lowest, highest = (mask & -mask).bit_length() - 1, mask.bit_length() - 1
-        base += stride * (lowest if stride >= 0 else highest)
-        if stride and lowest < highest:
-            moved = mask >> lowest
-            found.append((abs(stride), moved if stride > 0 else int(f"{moved:b}"[::-1], 2)))
+    for stride, own in dims:
+        base += stride * (own.low if stride >= 0 else own.high)
+        if stride and own.low < own.high:
+            found.append((abs(stride), own.bits if stride > 0 else int(f"{own.bits:b}"[::-1], 2)))
     return base, tuple(found)
 
 
-def _in_units(run: int, dims: Dims, unit: int) -> Dims:
+def _in_units(run: int, dims: Masks, unit: int) -> Masks:
     length = min(run // unit, _MOST_BITS + 1)  # one more is refused below
     return (*((stride // unit, mask) for stride, mask in dims), (1, (1 << length) - 1))
 
 
 @lru_cache(maxsize=1 << 14)
-def _products(base: int, dims: Dims, weights: tuple[int, ...]) -> Products | None:
+def _products(base: int, dims: Masks, weights: tuple[int, ...]) -> Products | None:
     """A box in the digits of a mixed radix, carried through; None where that is too much work."""
     states: list[tuple[tuple[int, ...], int]] = [((), 1)]  # lower digits, and what they carry
     for weight, above in zip(weights, (*weights[1:], None), strict=True):

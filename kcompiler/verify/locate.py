@@ -116,19 +116,19 @@ def _search(touch: Touch, order: Sequence[int], rest: int) -> dict[int, int] | N
     """Indices of the dimensions in `order` (widest stride first) that leave `rest` inside a run."""
     if not order:
         return {} if 0 <= rest < touch.run else None
-    (stride, mask), inner = touch.dims[order[0]], order[1:]
+    (stride, own), inner = touch.dims[order[0]], order[1:]
     if stride == 0:
-        below = _search(touch, inner, rest) if mask else None
-        return None if below is None else {order[0]: (mask & -mask).bit_length() - 1, **below}
+        below = _search(touch, inner, rest) if own else None
+        return None if below is None else {order[0]: own.low, **below}
     low, high = _reach(touch, inner)
     # stride * i must be in (rest - high, rest - low]
     ends = sorted(((rest - low) / stride, (rest - high) / stride))
     first, last = (
         max(0, int(np.floor(ends[0])) - 1),
-        min(mask.bit_length(), int(np.ceil(ends[1])) + 1),
+        min(own.high if own else -1, int(np.ceil(ends[1])) + 1),
     )
     for index in range(first, last + 1):
-        if mask >> index & 1:
+        if index in own:
             below = _search(touch, inner, rest - stride * index)
             if below is not None:
                 return {order[0]: index, **below}
@@ -137,10 +137,7 @@ def _search(touch: Touch, order: Sequence[int], rest: int) -> dict[int, int] | N
 
 def _reach(touch: Touch, dims: Sequence[int]) -> tuple[int, int]:
     """Lowest and highest byte offset of some dimensions together, the run included."""
-    spans = [
-        (s * ((m & -m).bit_length() - 1), s * (m.bit_length() - 1))
-        for s, m in (touch.dims[d] for d in dims)
-    ]
+    spans = [(s * i.low, s * i.high) for s, i in (touch.dims[d] for d in dims)]
     return sum(min(span) for span in spans), sum(max(span) for span in spans) + touch.run - 1
 
 

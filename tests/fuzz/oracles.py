@@ -110,7 +110,9 @@ def same(found: Array, wanted: Array, factor: float, slack: Array | float = 0) -
     eps = EPS[wanted.dtype]
     with np.errstate(all="ignore"):
         bound = factor * eps * (64 * np.abs(y) + 16 * most) + 10 * np.asarray(slack)
-        return bool(np.all((x == y) | (np.isnan(x) & np.isnan(y)) | (np.abs(x - y) <= bound)))
+        anything = np.isinf(np.asarray(slack))
+        alike = (x == y) | (np.isnan(x) & np.isnan(y)) | (np.abs(x - y) <= bound) | anything
+        return bool(np.all(alike))
 
 
 def everything(model: ModelProto) -> ModelProto:

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from onnx import ModelProto, helper, numpy_helper
 
 import kcompiler
 from kcompiler.commands._options import parse_values
 from kcompiler.errors import KcompilerError
 from kcompiler.graph.node import Array
+from kcompiler.graph.types import TensorType
 from kcompiler.kernel.parse import parse_region
-from kcompiler.machine.touch import indices
+from kcompiler.machine.indices import indices
+from kcompiler.runtime import _fitting
 from tests.frontend.oracle import f32, floats, i64, model, node, one
 from tests.fuzz.check import judge
 from tests.fuzz.maker import Case
@@ -231,14 +231,19 @@ def test_a_tensor_that_no_instruction_can_count() -> None:
 def test_every_other_element_of_a_long_axis() -> None:
     """The set of indices was built one at a time, in quadratic time."""
     start = time.process_time()
-    assert indices(range(1, 1 << 22, 2)).bit_count() == 1 << 21
+    assert indices(range(1, 1 << 22, 2)).count == 1 << 21
+    assert indices(range(1, 1 << 22, 2)).bits.bit_count() == 1 << 21
     assert time.process_time() - start < 1
 
 
-@given(st.integers(0, 50), st.integers(0, 90), st.integers(1, 7))
-def test_indices_are_a_mask(start: int, length: int, step: int) -> None:
-    values = range(start, start + length, step)
-    assert indices(values) == sum(1 << v for v in values)
+@pytest.mark.parametrize("shape", [(1 << 31,), (3, (1 << 31) - 1), (1, 1 << 32, 1)])
+def test_a_long_axis_is_no_more_work_than_a_short_one(shape: tuple[int, ...]) -> None:
+    """Sets of indices were masks, of 256 MB for such an axis: 16 seconds and much memory."""
+    proto = model([node("Relu", ["x"], ["y"])], {"x": ("float32", shape)}, ["y"])
+    start = time.process_time()
+    with contextlib.suppress(KcompilerError):
+        kcompiler.compile(proto)
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("operands", [["x", "", "x"], ["", "x"], ["x", ""]])
@@ -277,6 +282,23 @@ def test_a_shape_that_onnxruntime_does_not_know() -> None:
     values = {"x": floats(2, 3), "w": floats(2, 4), "n": i64(2)}
     found = kcompiler.compile(model(nodes, types_of(values), ["y"]), precision="f32").run(values)
     np.testing.assert_allclose(found["y"], -values["x"].T @ values["w"], 1e-5)
+
+
+def test_a_scan_along_an_axis_that_does_not_exist() -> None:
+    infos = [helper.make_tensor_value_info(n, 1, []) for n in ("s", "e")]
+    ends = [helper.make_tensor_value_info(n, 1, []) for n in ("t", "u")]
+    nodes = [node("Add", ["s", "e"], ["t"]), node("Identity", ["t"], ["u"])]
+    body = helper.make_graph(nodes, "body", infos, ends)
+    scan = node("Scan", ["x", "x"], ["y", "z"], body=body, num_scan_inputs=1)
+    with pytest.raises(KcompilerError):
+        kcompiler.compile(model([scan], {"x": ("float32", ())}, ["y", "z"]))
+
+
+def test_a_sequence_where_a_package_says_tensor() -> None:
+    """A host part that gives something else than the program behind it takes."""
+    kind = TensorType(np.dtype("f4"), (2,))
+    with pytest.raises(KcompilerError, match="the host computed 'v' as list"):
+        _fitting("v", kind, [np.zeros(2, np.float32)])
 
 
 def test_text_that_is_none_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ ALONE = "task"
 
 def touched(touch: Touch) -> list[list[int]]:
     """The addresses of each run, from the definition of a touch."""
-    choices = [[i * s for i in range(m.bit_length()) if m >> i & 1] for s, m in touch.dims]
+    choices = [[i * s for i in own] for s, own in touch.dims]
     return [
         [touch.base + sum(offsets) + b for b in range(touch.run)] for offsets in product(*choices)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from kcompiler.machine.indices import Indices
 from kcompiler.machine.touch import Touch
 from tests.machine.toy import Work, far, pad, work
 
@@ -38,5 +39,5 @@ def _shared(chance: random.Random) -> Touch:
     if chance.random() < 0.3:
         return far(chance.randrange(24), chance.choice([1, 2, 6]))
     base, outer, inner = chance.choice([(0, 6, 2), (0, 6, 2), (30, 6, 2), (2, 12, 2), (0, 4, 2)])
-    rows, columns = chance.randrange(1, 8), chance.randrange(1, 8)
+    rows, columns = (Indices.of_bits(chance.randrange(1, 8)) for _ in range(2))
     return Touch("far", False, base, 2, ((outer, rows), (inner, columns)))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from kcompiler.machine import layouts
 from kcompiler.machine.conflicts import History
-from kcompiler.machine.touch import Touch, indices
+from kcompiler.machine.indices import Indices, indices
+from kcompiler.machine.touch import Touch
 from tests.machine.interleaving import touched
 
 
@@ -16,13 +17,13 @@ def bytes_of(touch: Touch) -> set[int]:
     return {address for run in touched(touch) for address in run}
 
 
-def ranges(most: int) -> st.SearchStrategy[int]:
+def ranges(most: int) -> st.SearchStrategy[Indices]:
     return st.tuples(st.integers(0, most), st.integers(0, most)).map(
         lambda p: indices(range(min(p), max(p) + 1))
     )
 
 
-masks = ranges(12) | st.integers(1, 1 << 9)
+masks = ranges(12) | st.integers(1, 1 << 9).map(Indices.of_bits)
 LADDERS: tuple[list[int], ...] = (
     [2, 14, 98], [2, 98], [14, 98], [98], [2, 28, 196], [14, 2], [4, 2], [2, 4, 8, 16],
     [-2, 14], [2, -14, 98], [14, 0, 2], [2, 2], [28, 28, 2], [],
@@ -87,9 +88,11 @@ def test_tiles_of_neighbouring_kernels(first: int) -> None:
 
 
 def test_too_much_work_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    scattered = Touch("far", False, 0, 2, ((2, int("10" * 2000, 2)), (14, 1)))
+    scattered = Touch(
+        "far", False, 0, 2, ((2, indices(range(1, 4000, 2))), (14, indices(range(1))))
+    )
     assert not pixels(0, 100).overlaps(rows(40, 3))
-    assert scattered.overlaps(Touch("far", False, 0, 2, ((14, 0b110),)))
+    assert scattered.overlaps(Touch("far", False, 0, 2, ((14, indices(range(1, 3))),)))
     monkeypatch.setattr(layouts, "_MOST_PIECES", 1)
     layouts._products.cache_clear()
     assert pixels(0, 100).overlaps(rows(40, 3))
@@ -97,11 +100,11 @@ def test_too_much_work_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_large_tensors_are_quick() -> None:
-    """Bit masks of half a million indices; what is larger proves nothing."""
+    """Half a million indices in two layouts; what is larger proves nothing."""
     half = 1 << 19
     one = Touch("far", False, 0, 2, ((2, indices(range(half))),))
     two = Touch("far", False, 2 * half, 2, ((1024, indices(range(8))), (2, indices(range(512)))))
     assert not one.overlaps(two)
     run = Touch("far", False, 0, 1 << 30, ())
-    inside = Touch("far", False, 4, 2, ((1 << 20, 3),))
+    inside = Touch("far", False, 4, 2, ((1 << 20, indices(range(2))),))
     assert run.overlaps(inside)

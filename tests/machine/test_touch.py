@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcompiler.machine.conflicts import History
-from kcompiler.machine.touch import Touch, indices
+from kcompiler.machine.indices import Indices, indices
+from kcompiler.machine.touch import Touch
 from tests.machine.interleaving import touched
 from tests.machine.toy import pad
 
@@ -14,7 +15,7 @@ def bytes_of(touch: Touch) -> set[int]:
     return {address for run in touched(touch) for address in run}
 
 
-masks = st.integers(0, 31)
+masks = st.integers(0, 31).map(Indices.of_bits)
 touches = st.builds(
     Touch,
     memory=st.sampled_from(["far", "far", "near"]),
@@ -66,8 +67,9 @@ def test_windows_of_one_row_overlap_though_their_indices_differ(a: Touch, b: Tou
 
 
 def test_such_windows() -> None:
-    one = Touch("far", False, 0, 2, ((4, 0b01), (2, 0b100)))  # 4..5
-    two = Touch("far", False, 0, 2, ((4, 0b10), (2, 0b001)))  # 4..5 too
+    zero, first, second = (indices(range(i, i + 1)) for i in range(3))
+    one = Touch("far", False, 0, 2, ((4, zero), (2, second)))  # 4..5
+    two = Touch("far", False, 0, 2, ((4, first), (2, zero)))  # 4..5 too
     assert one.overlaps(two)
     history = History()
     history.add(two, 1)
@@ -75,7 +77,9 @@ def test_such_windows() -> None:
 
 
 @given(masks, masks, masks, masks)
-def test_boxes_of_one_tensor_are_told_apart_exactly(a: int, b: int, c: int, d: int) -> None:
+def test_boxes_of_one_tensor_are_told_apart_exactly(
+    a: Indices, b: Indices, c: Indices, d: Indices
+) -> None:
     one = Touch("far", False, 7, 2, ((10, a), (2, b)))
     two = Touch("far", False, 7, 2, ((10, c), (2, d)))
     assert one.overlaps(two) == bool(bytes_of(one) & bytes_of(two))
@@ -91,8 +95,8 @@ def test_tiles_that_interleave_are_apart() -> None:
 
 @pytest.mark.parametrize("values", [range(0), range(5), range(3, 9), range(1, 20, 3)])
 def test_indices(values: range) -> None:
-    mask = indices(values)
-    assert [i for i in range(64) if mask >> i & 1] == list(values)
+    found = indices(values)
+    assert list(found) == [i for i in range(64) if i in found] == list(values)
 
 
 some_touches = st.one_of(touches, windows).filter(lambda t: not t.empty)
@@ -112,8 +116,9 @@ def test_a_history_finds_the_newest_overlap(past: list[Touch], touch: Touch, kno
 
 
 def test_a_history_remembers_the_latest_time() -> None:
-    rows = Touch("far", False, 0, 2, ((10, 3), (2, 3)))
-    for touch, other in ((pad(0), pad(5)), (rows, Touch("far", False, 90, 2, ((4, 3),)))):
+    two = indices(range(2))
+    rows = Touch("far", False, 0, 2, ((10, two), (2, two)))
+    for touch, other in ((pad(0), pad(5)), (rows, Touch("far", False, 90, 2, ((4, two),)))):
         history = History()
         for number, each in enumerate((touch, other, touch), 1):
             history.add(each, number)

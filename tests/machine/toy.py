@@ -9,7 +9,9 @@ import numpy as np
 from kcompiler.kernel.statements import Kernel
 from kcompiler.machine.chip import Chip, DmaEngine, MacRate, MatrixEngine, Memory, VectorEngine
 from kcompiler.machine.facts import Fact
+from kcompiler.machine.indices import Indices
 from kcompiler.machine.instruction import Isa, Record, choice, many, u
+from kcompiler.machine.layouts import Dims
 from kcompiler.machine.program import Binding, KernelInfo, Program
 from kcompiler.machine.target import Target
 from kcompiler.machine.touch import Touch
@@ -39,7 +41,7 @@ class Piece(Record):
 
     @property
     def touch(self) -> Touch:
-        dims = tuple((axis.stride, axis.mask) for axis in self.dims)
+        dims = tuple((axis.stride, Indices.of_bits(axis.mask)) for axis in self.dims)
         return Touch(self.memory, self.memory == "pad", self.base, self.run, dims)
 
 
@@ -152,7 +154,7 @@ def toy_target(chip: Chip | None = None) -> ToyTarget:
 
 
 def piece(touch: Touch, written: bool) -> Piece:
-    dims = tuple(Axis(stride=s, mask=m) for s, m in touch.dims)
+    dims = tuple(Axis(stride=s, mask=i.bits << i.low if i else 0) for s, i in touch.dims)
     return Piece(
         memory=touch.memory, base=touch.base, run=touch.run, dims=dims, written=int(written)
     )
@@ -174,7 +176,7 @@ def pad(base: int, run: int = 1) -> Touch:
     return Touch("pad", True, base, run)
 
 
-def far(base: int, run: int = 1, dims: tuple[tuple[int, int], ...] = ()) -> Touch:
+def far(base: int, run: int = 1, dims: Dims = ()) -> Touch:
     return Touch("far", False, base, run, dims)
 
 

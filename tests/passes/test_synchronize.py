@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kcompiler.machine.hazards import check_hazards
+from kcompiler.machine.indices import indices
 from kcompiler.machine.instruction import Isa
-from kcompiler.machine.touch import Touch, indices
+from kcompiler.machine.layouts import Dims
+from kcompiler.machine.touch import Touch
 from kcompiler.passes.synchronize import Synchronize
 from tests.machine import random_programs
 from tests.machine.interleaving import Interleaving
@@ -98,7 +100,10 @@ def test_stores_of_different_cores_may_cross() -> None:
 
 
 def test_tiles_of_one_tensor_do_not_wait() -> None:
-    rows = [Touch("far", False, 0, 2, ((100, indices(range(9))), (2, 1 << i))) for i in range(4)]
+    rows = [
+        Touch("far", False, 0, 2, ((100, indices(range(9))), (2, indices(range(i, i + 1)))))
+        for i in range(4)
+    ]
     code = [work("store", [], [row]) for row in rows]
     assert synchronized(code) == code
 
@@ -194,6 +199,11 @@ def test_without_waits_results_change() -> None:
     assert any(Interleaving(plain, CORES).run(chance) != expected for _ in range(10))
 
 
+def box(parts: range, rows: range, column: int, columns: int) -> Dims:
+    inner = range(7 * column, 7 * column + columns)
+    return (8192, indices(parts)), (128, indices(rows)), (2, indices(inner))
+
+
 def tiled(kernels: int, tiles: int) -> list[list[Isa]]:
     """Kernels that read what the one before wrote, tile by tile, in two buffers of each kind."""
     found: list[list[Isa]] = []
@@ -203,8 +213,8 @@ def tiled(kernels: int, tiles: int) -> list[list[Isa]]:
             part, place = divmod(tile, 64)
             row, column = divmod(place, 8)
             at = tile % 2 * 1000
-            dims = ((8192, 3 << 2 * part), (128, 127 << 7 * row), (2, 127 << 7 * column))
-            whole = ((8192, (1 << 60) - 1), (128, 255 << 7 * row), (2, 255 << 7 * column))
+            dims = box(range(2 * part, 2 * part + 2), range(7 * row, 7 * row + 7), column, 7)
+            whole = box(range(60), range(7 * row, 7 * row + 8), column, 8)
             halo = Touch("far", False, 10_000_000 * kernel, 2, whole)
             out = Touch("far", False, 10_000_000 * (kernel + 1), 2, dims)
             block += [

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from kcompiler.machine.indices import Indices
 from kcompiler.machine.touch import Touch
 from kcompiler.verify.ladder import compare
 from kcompiler.verify.locate import indices_of
@@ -50,16 +51,17 @@ def test_the_largest_error_is_the_largest(values: np.ndarray) -> None:
     assert found.max_abs_err == pytest.approx(np.abs(noise).max(), abs=1e-9)
 
 
+sets = st.integers(1, 63).map(Indices.of_bits)
+
+
 @st.composite
 def touches(draw: st.DrawFn) -> tuple[Touch, dict[int, tuple[int, ...]]]:
     """A touch, and for each byte that it reaches the indices of one way there."""
     run = draw(st.integers(1, 4))
-    dims = draw(
-        st.lists(st.tuples(st.integers(-40, 40), st.integers(1, 63)), max_size=3).map(tuple)
-    )
+    dims = draw(st.lists(st.tuples(st.integers(-40, 40), sets), max_size=3).map(tuple))
     base = draw(st.integers(0, 1000))
     reached: dict[int, tuple[int, ...]] = {}
-    grids = [[i for i in range(6) if mask >> i & 1] for _, mask in dims]
+    grids = [list(own) for _, own in dims]
     for point in np.ndindex(*(len(g) for g in grids)):
         index = tuple(g[p] for g, p in zip(grids, point, strict=True))
         start = base + sum(s * i for (s, _), i in zip(dims, index, strict=True))
@@ -80,4 +82,4 @@ def test_indices_are_found_where_a_touch_reaches_and_nowhere_else(
             steps = zip(touch.dims, found, strict=True)
             start = touch.base + sum(stride * i for (stride, _), i in steps)
             assert start <= address < start + touch.run
-            assert all(mask >> i & 1 for (_, mask), i in zip(touch.dims, found, strict=True))
+            assert all(i in own for (_, own), i in zip(touch.dims, found, strict=True))

@@ -12,7 +12,8 @@ import numpy as np
 
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.cost import dma_cycles
-from kcompiler.machine.touch import Touch, indices
+from kcompiler.machine.indices import Indices, indices
+from kcompiler.machine.touch import Touch
 from kcompiler.scalar import FUNCTIONS
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def unique_bytes(transfer: Transfer, gathered: int | None = None) -> int:
             )
             total *= dim.box * prod(alike)
         else:
-            count = _covered(_span(dim), transfer.grid).bit_count()
+            count = _covered(_span(dim), transfer.grid).count
             total *= count if dim.stride else min(count, 1)
     return total
 
@@ -110,12 +111,9 @@ def _span(dim: Dim) -> Span:
 
 
 @lru_cache(maxsize=1 << 14)
-def _covered(span: Span, grid: tuple[int, ...]) -> int:
-    """The tensor's indices that any core's box covers, as a bit mask."""
-    mask = 0
-    for start in span.starts(grid):
-        mask |= indices(span.inside(start))
-    return mask
+def _covered(span: Span, grid: tuple[int, ...]) -> Indices:
+    """The tensor's indices that any core's box covers."""
+    return Indices.of(span.inside(start) for start in span.starts(grid))
 
 
 @lru_cache(maxsize=1 << 14)
