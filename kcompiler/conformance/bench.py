@@ -11,6 +11,7 @@ from kcompiler.compilation import Compilation, NpuSegment
 from kcompiler.errors import CapacityError
 from kcompiler.graph.node import Array, Graph
 from kcompiler.graph.operators import Fused
+from kcompiler.machine.chip import Chip
 from kcompiler.machine.facts import Fact
 from kcompiler.machine.instruction import Isa
 from kcompiler.machine.target import FLOATS, Target
@@ -187,8 +188,15 @@ def with_chip(
     bandwidth: float = 1.0,
 ) -> Target:
     """The target with other numbers: no more cores than it has; `bandwidth` scales every memory."""
+    chip = resized(target.chip, scratchpad=scratchpad, cores=cores, bandwidth=bandwidth)
+    return replace(target, chip=chip)
+
+
+def resized(
+    chip: Chip, *, scratchpad: int | None = None, cores: int | None = None, bandwidth: float = 1.0
+) -> Chip:
+    """A chip with other numbers."""
     why = "a choice of the conformance kit"
-    chip = target.chip
     memories = tuple(
         replace(
             m,
@@ -199,4 +207,4 @@ def with_chip(
     )
     count = chip.cores if cores is None else Fact(min(cores, chip.cores.value), "A", why)
     dies = chip.dies if cores is None else None
-    return replace(target, chip=replace(chip, cores=count, dies=dies, memories=memories))
+    return replace(chip, cores=count, dies=dies, memories=memories)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kcompiler.conformance.nets import NETS
 from kcompiler.conformance.values import numbers
-from kcompiler.graph.node import Array
+from kcompiler.graph.node import Array, Graph
 from kcompiler.graph.types import F32
 from kcompiler.machine.target import FLOATS, INTEGERS, Target
 
@@ -27,7 +27,7 @@ def source(name: str) -> bytes:
     from kcompiler.frontend.export import export_model
 
     if name != TRAINED:
-        return export_model(next(make for make in NETS if make.__name__ == name)())
+        return export_model(network(name))
     with as_file(files("kcompiler.conformance") / f"{TRAINED}.onnx") as path:
         return path.read_bytes()
 
@@ -39,7 +39,7 @@ def samples(name: str) -> dict[str, Array]:
 
     if name == TRAINED:
         return {"input": numbers(F32, (_DIMS[name]["s77"], 1, 28, 28), name)}
-    return sample_inputs(next(make for make in NETS if make.__name__ == name)())
+    return sample_inputs(network(name))
 
 
 def precisions(target: Target) -> tuple[str, ...]:
@@ -49,13 +49,28 @@ def precisions(target: Target) -> tuple[str, ...]:
 
 
 def compiled(name: str, target: Target, precision: str) -> CompiledModel:
-    """A model for a target."""
+    """A model for a target; networks go in as graphs, in which scales are scales."""
+    from kcompiler.api import CompiledModel
     from kcompiler.api import compile as compile_model
     from kcompiler.calibration import Quantization
+    from kcompiler.compiler import Options, compile_imported
+    from kcompiler.frontend import Imported
 
-    recipe = None
+    recipe = Quantization()
     if precision in INTEGERS:
         recipe = Quantization(data=[samples(name)], adaptive_rounding=False, equalize=False)
-    return compile_model(
-        source(name), target, precision=precision, dims=_DIMS.get(name), quantization=recipe
-    )
+    if name == TRAINED:
+        return compile_model(
+            source(name), target, precision=precision, dims=_DIMS[name], quantization=recipe
+        )
+    graph = network(name)
+    inputs = tuple((i.name, i.type) for i in graph.inputs)
+    outputs = tuple((out, value.type) for out, value in graph.outputs)
+    imported = Imported(graph, source(name), inputs, outputs, {}, 0, ())
+    made = compile_imported(source(name), imported, target, Options(precision, quantization=recipe))
+    return CompiledModel(made, target, source(name))
+
+
+def network(name: str) -> Graph:
+    """One of `nets`."""
+    return next(make for make in NETS if make.__name__ == name)()

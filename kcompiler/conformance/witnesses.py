@@ -10,7 +10,7 @@ import numpy as np
 
 from kcompiler.conformance.cases.case import Case, case
 from kcompiler.conformance.cases.products import SAME, conv
-from kcompiler.conformance.cases.quantized import dense, layer, layers
+from kcompiler.conformance.cases.quantized import curve, dense, layer, layers
 from kcompiler.conformance.values import DType, numbers
 from kcompiler.graph import operators as ops
 from kcompiler.graph.node import Op
@@ -41,6 +41,7 @@ def witnesses() -> Iterator[Case]:
         x = numbers(narrow, (1, 8, 19, 17), "q")
         yield case(partial(layer, zero), x, what=f"witness layer {narrow}")
         yield case(partial(layers, zero), x, what=f"witness layers {narrow}")
+        yield case(partial(curve, zero), x, what=f"witness curve {narrow}")
         rows = numbers(narrow, (23, 700), "q")
         yield case(partial(dense, zero), rows, what=f"witness dense {narrow}")
 

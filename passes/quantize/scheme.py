@@ -37,7 +37,7 @@ class Scheme:
     def near(self, x: Array) -> Array:
         """The numbers that the integers for `x` stand for."""
         with np.errstate(all="ignore"):
-            whole = np.rint(x / np.float32(self.scale))
+            whole = np.asarray(np.rint(x / np.float32(self.scale)))  # of a scalar, no array
         np.clip(whole, _LOW - self.zero, _HIGH - self.zero, out=whole)
         whole *= np.float32(self.scale)
         return np.asarray(whole, np.float32)

@@ -173,3 +173,20 @@ def silent_text(patch: MonkeyPatch) -> Target:
 def clash(patch: MonkeyPatch) -> Target:
     patch.setattr(isa.NdmaStore, "mnemonic", isa.NdmaLoad.mnemonic)
     return mutated()
+
+
+@mutant("encoder and decoder changed alike", "encoding")
+def new_encoding(_: MonkeyPatch) -> Target:
+    """No law of round trips sees it: what was written before does."""
+
+    def encode(_: Any, instruction: Any) -> bytes:
+        data = isa.Rebel.encode(instruction)
+        return bytes([data[0] ^ 0x80]) + data[1:]
+
+    def decode(_: Any, buffer: Any, offset: int = 0) -> Any:
+        data = bytearray(buffer)
+        if offset < len(data):
+            data[offset] ^= 0x80
+        return isa.Rebel.decode(bytes(data), offset)
+
+    return recoded(encode=classmethod(encode), decode=classmethod(decode))

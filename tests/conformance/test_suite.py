@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +136,27 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(said.out)["categories"][0]["score"] == 1.0
     assert cli.main(["check-target", "rebel", "--only", "errors"]) == 0
     assert "rebel conforms" in capsys.readouterr().out
+
+
+def test_golden_listings(tmp_path: Path) -> None:
+    """Every instruction is in it; a changed line is named."""
+    from kcompiler.conformance.golden import differences
+
+    path = tmp_path / "golden.txt"
+    assert cli.main(["check-target", "rebel", "--golden", str(path)]) == 0
+    isa, text = find_target("rebel").isa, path.read_text()
+    assert list(differences(text, isa)) == []
+    lines = text.splitlines()
+    waits = [line for line in lines if "sync.wait" in line]
+    assert list(differences(text.replace(waits[0][:4], "0201", 1), isa))
+    without = "\n".join(line for line in lines if "ndma.gather" not in line)
+    assert list(differences(without, isa)) == ["the listing has no ndma.gather"]
+    assert next(differences("nothing", isa)).startswith("nothing\nis no longer understood")
+
+
+def test_golden_listings_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check-target", "rebel", "--golden", "/nowhere/at/all"]) == 2
+    assert "the listing cannot be written" in capsys.readouterr().err
 
 
 def test_command_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from kcompiler.graph.operators import Quantize as QuantizeOp
 from kcompiler.graph.types import F32
 from kcompiler.passes.quantize.channels import find_groups
 from kcompiler.passes.quantize.equalize import equalized
+from kcompiler.passes.quantize.scheme import Scheme
 from kcompiler.sample import tensor
 from tests.passes.quantized import (
     conv,
@@ -40,6 +41,13 @@ def test_observers(observer: str, symmetric: bool) -> None:
         assert {t.observer for t in report.tensors} == {observer}
     if symmetric:
         assert {t.zero for t in report.tensors} == {0}
+
+
+def test_a_scalar_is_a_tensor() -> None:
+    near = Scheme(0.5, 3).near(np.array(0.8, np.float32))
+    assert near.shape == ()
+    assert near.dtype == F32
+    assert near == 1.0
 
 
 def test_auto_is_no_worse_than_the_worst() -> None:

@@ -12,7 +12,7 @@ from kcompiler.conformance.values import DType, generator, numbers
 from kcompiler.graph import operators as ops
 from kcompiler.graph.build import constant
 from kcompiler.graph.node import Array, Op
-from kcompiler.graph.types import F32, I32
+from kcompiler.graph.types import F32, F64, I32
 from kcompiler.scalar import convert
 
 I8, U8 = np.dtype(np.int8), np.dtype(np.uint8)
@@ -27,6 +27,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         yield from _layers(dtype, zero, sizes)
         yield from _elementwise(dtype, zero)
         yield from _requantized(dtype, zero)
+    yield case(_in_doubles, numbers(I8, (7, 11), "wide"), what="computed in f64")
 
 
 def _quantize(scale: float | Array, zero: int, dtype: DType, x: Op) -> Op:
@@ -119,6 +120,11 @@ def layers(zero: int, x: Op) -> Op:
     return _quantize(0.2, zero, x.dtype, _pool(total))
 
 
+def curve(zero: int, x: Op) -> Op:
+    """A function of one byte."""
+    return _between(zero, ops.Sigmoid, x)
+
+
 def dense(zero: int, x: Op, columns: int = 24) -> Op:
     """A product with a long sum."""
     w = numbers(I8, (x.shape[1], columns), "dense")
@@ -159,6 +165,11 @@ def _between(zero: int, make: Callable[..., Op], *xs: Op) -> Op:
 def _pool(x: Op) -> Op:
     pads = (1, 1)
     return ops.Window(x, "max", (3, 3), (2, 2), pads, pads, (1, 1))
+
+
+def _in_doubles(x: Op) -> Op:
+    """Integers between kernels, a type that few chips have inside of one."""
+    return ops.Cast(ops.Mul(ops.Cast(x, F64), constant(0.3, F64)), I8)
 
 
 def _requantized(dtype: DType, zero: int) -> Iterator[Case]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from kcompiler.conformance.bench import Assembled, Bench, assemble, with_chip
+from kcompiler.conformance.bench import Assembled, Bench, assemble, resized, with_chip
 from kcompiler.conformance.cases import Sizes
 from kcompiler.conformance.score import Finding, judged
 from kcompiler.conformance.witnesses import large
@@ -108,7 +108,7 @@ def _plans(made: Assembled, target: Target) -> str | None:
 
 def _planned(region: Region, target: Target, times: int) -> float:
     size = target.chip.memory(target.chip.scratchpad).size.value * times
-    chip = with_chip(target, scratchpad=size).chip
+    chip = resized(target.chip, scratchpad=size)
     try:
         # What plans are compared by: cycles, and a little for each tile, which is no time.
         return find_plan(region, Search(chip, int(size * _SHARE), "cycles", True)).cost.primary
