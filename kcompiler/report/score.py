@@ -13,6 +13,7 @@ from kcompiler.report.units import printable
 if TYPE_CHECKING:
     from kcompiler.conformance.score import Card, Finding, Score
 
+_EXAMPLE = " (Here "  # what a refusal ends with: `Target.refusal`
 SHOWN = 8
 """Failures of a category that are shown; JSON has all."""
 
@@ -69,12 +70,13 @@ def _explained(finding: Finding) -> Text:
 
 
 def _refusals(score: Score) -> Table:
-    """Reasons, each once, with how many cases it concerns."""
+    """Reasons, each once, with how many cases it concerns; their examples are left out."""
     reasons: dict[str, int] = {}
     for card in score.cards:
         for finding in card.findings:
             if finding.status == "refused":
-                reasons[finding.text] = reasons.get(finding.text, 0) + 1
+                reason = finding.text.partition(_EXAMPLE)[0]
+                reasons[reason] = reasons.get(reason, 0) + 1
     table = _table("what it refuses, which counts neither way")
     table.add_column("cases", justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold")

@@ -82,6 +82,7 @@ def bytes_between_kernels(op: Op) -> bool:
 
 CONSTRAINTS: tuple[Constraint, ...] = (
     constraints.not_left_to_the_host,
+    constraints.element_types,
     has_a_kernel,
     integer_products,
     conv_groups,

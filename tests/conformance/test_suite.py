@@ -187,6 +187,16 @@ def perfect(name: str) -> None:
     assert found.counts["absent"] == 0
 
 
+def test_doubles_inside_of_a_kernel_are_refused() -> None:
+    """What the kit found: bytes between kernels, but a type inside that no instruction names."""
+    from kcompiler.conformance.trial import Trials
+
+    (wanted,) = [c for c in suite() if "computed in f64" in c.name]
+    bench = Bench(find_target("warboy"))
+    (found,) = Trials(bench, bench.target, "").run([wanted])
+    assert (found.status, found.text.split(",")[0]) == ("refused", "Elements must be f16")
+
+
 def test_sums_of_padded_narrow_floats_have_a_kernel() -> None:
     """What the kit found: in f16 the window reads a cast, around which there can be no padding."""
     wanted = [c for c in suite() if isinstance(c.root, ops.Window) and c.floats() == {"f16"}]
