@@ -32,10 +32,10 @@ class Quantize(Pass):
     used); weights one scale a channel, biases the scale of their sums. `bias_correction` gives back
     what the mean of a channel lost; `equalize` first moves factors between channels of neighbouring
     layers. With `min_sqnr` (dB), the layers that cost most stay float until the outputs are that
-    near to float32's. `everything` quantizes all tensors between kernels, not only what products
-    and pools read. A graph that has quantized tensors stays as it is: its scales are law. `samples`
-    are inputs by name, `labels` the classes of their elements, `more` says that there were others;
-    what was decided is appended to `log`.
+    near to float32's. `everything` quantizes all tensors between kernels and the outputs, not only
+    what products and pools read. A graph that has quantized tensors stays as it is: its scales are
+    law. `samples` are inputs by name, `labels` the classes of their elements, `more` says that
+    there were others; what was decided is appended to `log`.
     """
 
     samples: tuple[Mapping[str, Array], ...] = ()
@@ -72,7 +72,8 @@ class Quantize(Pass):
             made = self._decide(graph, layers, whole=not kept)
         counts = len(self.samples), _walked(graph, self.samples)
         report = reported(graph, made, rows, counts, self.more)
-        return self._told(Insert(graph, layers, made).run(), report)
+        made_of = Insert(graph, layers, made, everything=self.everything)
+        return self._told(made_of.run(), report)
 
     def _told(self, graph: Graph, report: Report) -> Graph:
         if self.log is not None:

@@ -2,8 +2,8 @@
 
 The one scale of a tensor then fits all its channels (M. Nagel et al., "Data-Free Quantization
 Through Weight Equalization and Bias Correction", ICCV 2019; G. Xiao et al., "SmoothQuant", ICML
-2023). Filters of one channel have scales of their own and take any factor; where weights of several
-channels share a scale, data and weights meet half way.
+2023). Filters of one channel have scales of their own; where weights of several channels share a
+scale, data and weights meet half way.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from kcompiler.graph.operators import Add, Contract, Conv, Max, Min
 from kcompiler.passes.quantize.channels import Group, find_groups
 from kcompiler.passes.quantize.layers import Layer
 
-_MOST_SAMPLES = 16
-_LEAST, _MOST = 1 / 256, 256.0  # factors beyond do more harm to the weights than good to the data
+_MOST_SAMPLES = 64
+_LEAST = 1 / 64  # of the largest channel: what is smaller is taken for so much
 
 
 def equalized(
@@ -56,7 +56,7 @@ def _factors(group: Group, ranges: Mapping[int, Array]) -> Array:
     size = np.max([ranges[id(layer.data[0])] for layer in group.consumers], 0)
     shared = [_readers(layer) for layer in group.consumers if not _alone(layer)]
     if not shared:
-        return _typical(size)
+        return np.sqrt(_typical(size))
     weights = np.max([_relative(w) for w in shared], 0)
     return np.sqrt(_typical(size) / _typical(weights))
 
@@ -89,12 +89,14 @@ def _axis(layer: Layer) -> int:
 
 
 def _typical(size: Array) -> Array:
-    """Sizes over their geometric mean; 1 for channels of nothing."""
-    known = size > 0
-    if not known.any():
+    """Sizes beside the largest, not too small; 1 for channels of nothing.
+
+    Their root is the factor: a channel that was quiet in the samples keeps room to be louder.
+    """
+    largest = float(size.max(initial=0))
+    if not largest:
         return np.ones_like(size)
-    mean = np.exp(np.mean(np.log(size[known])))
-    return np.asarray(np.where(known, np.clip(size / mean, _LEAST, _MOST), 1.0))
+    return np.asarray(np.where(size > 0, np.clip(size / largest, _LEAST, 1.0), 1.0))
 
 
 class _Scaled:

@@ -18,9 +18,15 @@ _LARGEST_BIAS = (1 << 30) - 1  # leaves room for the sums
 
 
 class Insert:
-    """Rebuilds a graph; `layers` read integers, all others and the outputs read numbers."""
+    """Rebuilds a graph; `layers` read integers, other products numbers.
 
-    def __init__(self, graph: Graph, layers: Sequence[Layer], made: Decisions) -> None:
+    The outputs are numbers that never were integers, unless `everything` is.
+    """
+
+    def __init__(
+        self, graph: Graph, layers: Sequence[Layer], made: Decisions, *, everything: bool = False
+    ) -> None:
+        self.everything = everything
         self.graph = graph
         self.layers = {id(layer.op): layer for layer in layers}
         self.made = made
@@ -34,7 +40,8 @@ class Insert:
         """The graph."""
         for node in self.graph.nodes:
             self.plain[id(node)] = self._made(node)
-        outputs = tuple((name, self.plain[id(value)]) for name, value in self.graph.outputs)
+        leaving = self._integers if self.everything else lambda op: self.plain[id(op)]
+        outputs = tuple((name, leaving(value)) for name, value in self.graph.outputs)
         return Graph(self.graph.name, self.graph.inputs, outputs)
 
     def _made(self, node: Op) -> Op:

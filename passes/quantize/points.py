@@ -20,20 +20,25 @@ def needed(graph: Graph, layers: Iterable[Layer], *, pools: bool = True) -> list
 
 
 def every(graph: Graph, layers: Iterable[Layer]) -> list[Op]:
-    """Every tensor of float32 between kernels: for chips that hold nothing else."""
+    """Every tensor of float32 between kernels, and outputs: for chips that hold nothing else."""
     groups = Grouping(graph, Limits(6, 40, supported)).run()
     roots = [g.root for g in groups if not is_movement(g.root)]
     found = (source(op) for op in (*graph.inputs, *roots))
-    return _distinct(graph, (*found, *needed(graph, layers)))
+    outputs = [value for _, value in graph.outputs]
+    return _distinct(graph, (*found, *needed(graph, layers)), outputs)
 
 
-def _distinct(graph: Graph, ops: Iterable[Op]) -> list[Op]:
-    """Each once, in the order of the graph; what only leaves it stays as it is."""
-    wanted = {id(op) for op in ops}
-    return [op for op in graph.nodes if id(op) in wanted and _fits(graph, op)]
+def _distinct(graph: Graph, ops: Iterable[Op], outputs: Iterable[Op] = ()) -> list[Op]:
+    """Each once, in the order of the graph; what only leaves it stays, but for these `outputs`."""
+    wanted, leaving = {id(op) for op in ops}, {id(op) for op in outputs}
+    return [
+        op
+        for op in graph.nodes
+        if id(op) in wanted and _fits(op) and (graph.users[id(op)] or id(op) in leaving)
+    ]
 
 
-def _fits(graph: Graph, op: Op) -> bool:
-    if isinstance(op, Constant) or op.dtype != F32 or not graph.users[id(op)]:
+def _fits(op: Op) -> bool:
+    if isinstance(op, Constant) or op.dtype != F32:
         return False
     return isinstance(op, Input | Item) or bool(op.operands)

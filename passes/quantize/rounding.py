@@ -3,8 +3,8 @@
 Of all integers near the weights of a filter, those are sought that change its results least, not
 those that are nearest (M. Nagel et al., "Up or Down? Adaptive Rounding for Post-Training
 Quantization", ICML 2020). One weight after the other is rounded and the rest move to make up for it
-(E. Frantar et al., "GPTQ", ICLR 2023). Before that the weights move to what fits best to the data
-that really arrive, with the errors of earlier layers.
+(E. Frantar et al., "GPTQ", ICLR 2023), for the data that really arrive, with the errors of earlier
+layers. Weights do not move to make good those errors: that fits the samples, and nothing else.
 """
 
 from __future__ import annotations
@@ -29,55 +29,32 @@ _DAMPING = 0.01  # of the mean power of the data: weights do not move for less
 class Moments:
     """Second moments of the data that each group's filters see: (groups, K, K)."""
 
-    near: Array  # sum of x x', x as it really arrives
-    cross: Array  # sum of e x', e as it should be
+    near: Array  # sum of x x'
     count: int
 
 
-def moments(
-    layer: Layer, exact: Sequence[Array], near: Sequence[Array], *, centred: bool
-) -> Moments | None:
+def moments(layer: Layer, near: Sequence[Array], *, centred: bool) -> Moments | None:
     """The moments over all samples, around the means where the bias takes care of these."""
     wanted = _positions(layer, len(near))
-    total = _Sums()
-    for one, other in zip(exact, near, strict=True):
-        e, x = _columns(layer, one, wanted), _columns(layer, other, wanted)
-        if e is None or x is None:
+    total: Array = np.zeros(())
+    sums: Array = np.zeros(())
+    count = 0
+    for each in near:
+        x = _columns(layer, each, wanted)
+        if x is None:
             return None
-        total.add(e, x)
-    return total.centred() if centred else Moments(total.near, total.cross, total.count)
+        total = total + (x @ x.transpose(0, 2, 1)).astype(np.float64)
+        sums = sums + x.sum(2, dtype=np.float64)
+        count += x.shape[2]
+    if centred:
+        total = total - sums[:, :, None] * sums[:, None, :] / count
+    return Moments(total, count)
 
 
 def _positions(layer: Layer, samples: int) -> int:
     """How many positions of each sample: several for each weight of a filter, over all samples."""
     terms = layer.op.macs() // layer.op.type.size
     return -(-min(max(_PER_WEIGHT * terms, _FEWEST), _MOST) // samples)
-
-
-class _Sums:
-    """Sums of products and of values."""
-
-    def __init__(self) -> None:
-        self.near: Array = np.zeros(())
-        self.cross: Array = np.zeros(())
-        self.e: Array = np.zeros(())
-        self.x: Array = np.zeros(())
-        self.count = 0
-
-    def add(self, e: Array, x: Array) -> None:
-        """Count the columns of one sample."""
-        turned = x.transpose(0, 2, 1)
-        self.near = self.near + (x @ turned).astype(np.float64)
-        self.cross = self.cross + (e @ turned).astype(np.float64)
-        self.e = self.e + e.sum(2, dtype=np.float64)
-        self.x = self.x + x.sum(2, dtype=np.float64)
-        self.count += x.shape[2]
-
-    def centred(self) -> Moments:
-        """The moments around the means."""
-        mean = self.x[:, None, :] / self.count
-        near = self.near - self.x[:, :, None] * mean
-        return Moments(near, self.cross - self.e[:, :, None] * mean, self.count)
 
 
 def _columns(layer: Layer, data: Array, wanted: int) -> Array | None:
@@ -122,17 +99,12 @@ def round_weights(layer: Layer, found: Moments, least: Array | float) -> Weights
     groups, k = found.near.shape[:2]
     power = np.trace(found.near, axis1=1, axis2=2)[:, None, None] / k
     damping = max(_DAMPING, k / max(found.count, 1)) * power + 1e-12
-    eye = np.eye(k)
-    h = found.near + damping * eye
-    moved = rows @ (found.cross + damping * eye) @ np.linalg.inv(h)
-    shaped = _back(layer, moved)
+    h = found.near + damping * np.eye(k)
     diagonal = np.diagonal(h, axis1=1, axis2=2)
     importance = np.broadcast_to(diagonal[:, None, :], rows.shape)
-    start = quantize_weights(
-        np.asarray(shaped, np.float32), layer.kept, _back(layer, importance), least
-    )
+    start = quantize_weights(weights.value, layer.kept, _back(layer, importance), least)
     scale = _rows(layer, np.broadcast_to(start.scale, weights.shape).astype(np.float64), groups)
-    values = _one_by_one(moved, scale[:, :, :1], h)
+    values = _one_by_one(rows, scale[:, :, :1], h)
     return Weights(np.ascontiguousarray(_back(layer, values).astype(I8)), start.scale)
 
 

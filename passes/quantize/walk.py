@@ -180,7 +180,7 @@ class Walk:
         data, least = id(layer.data[0]), self._least_scale(layer)
         if self.settings.adaptive_rounding:
             centred = self.settings.bias_correction
-            seen = moments(layer, self.exact[data], self.near[data], centred=centred)
+            seen = moments(layer, self.near[data], centred=centred)
             if seen is not None:
                 return round_weights(layer, seen, least)
         power = layer.power(self.near[data])

@@ -15,6 +15,7 @@ PAGES = (
     "README.md",
     "docs/tutorial.md",
     "docs/dynamic-shapes.md",
+    "docs/quantization.md",
     "docs/verification.md",
     "docs/cost-model.md",
 )
