@@ -1,6 +1,6 @@
 """How exact quantized models are, beside onnxruntime's quantizers on the same models and data.
 
-    python -m benchmarks.quantization [--target rebel] [PART ...]
+    python -m benchmarks.quantization [--target rebel] [--slow] [PART ...]
 
 Parts: `imagenet` (EfficientNet-Lite0 in int8, 120 views of 20 photographs, against float32),
 `digits` (mnistnet in int8, 2,000 labelled digits), `weights` (GPT-2 with int4 weights). Ours is
@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.inputs import Array
 from benchmarks.models import ROOT, SHARED, find, obtain
-from benchmarks.onnxruntime_quantizers import nbits, session, static
+from benchmarks.onnxruntime_quantizers import SLOW, STATIC, nbits, session, static
 
 MODELS = ROOT / "build" / "models"
 DATA = SHARED / "data"
@@ -35,6 +35,7 @@ VIEWS = (
 """Share of the short side, and where the square lies: 0 at the left or top, 1 at the other end."""
 _PROVED = 2  # inputs on which the interpreter and the simulated program are compared
 Feeds = Mapping[str, Array]
+Ways = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def float_outputs(path: Path, inputs: Iterable[Feeds]) -> Array:
     return np.concatenate([opened.run(None, dict(feeds))[0] for feeds in inputs])
 
 
-def imagenet(target: str, folder: Path) -> bool:
+def imagenet(target: str, folder: Path, ways: Ways) -> bool:
     """EfficientNet-Lite0 in int8: agreement with float32 on 120 views."""
     import kcompiler
 
@@ -132,12 +133,12 @@ def imagenet(target: str, folder: Path) -> bool:
     )
     ours = row(f"kcompiler, {target}", np.concatenate(list(answers(compiled, inputs))))
     theirs = []
-    for name, quantized in static(path, folder, {"input": samples.astype(np.float32)}):
+    for name, quantized in static(path, folder, {"input": samples.astype(np.float32)}, ways):
         theirs.append(row(f"onnxruntime, {name}", float_outputs(quantized, inputs)))
     return ours.sqnr_db > max(t.sqnr_db for t in theirs) and ours.same > max(t.same for t in theirs)
 
 
-def digits(target: str, folder: Path) -> bool:
+def digits(target: str, folder: Path, ways: Ways) -> bool:
     """Mnistnet in int8: right answers for 2,000 digits."""
     import kcompiler
 
@@ -166,12 +167,12 @@ def digits(target: str, folder: Path) -> bool:
     )  # fmt: skip
     ours = row(f"kcompiler, {target}", np.concatenate(list(answers(compiled, inputs))))
     samples = {"input": pixels.astype(np.float32)[:512] / 255}
-    for name, quantized in static(path, folder, samples):
+    for name, quantized in static(path, folder, samples, ways):
         row(f"onnxruntime, {name}", float_outputs(quantized, inputs))
     return ours.same >= reference.same
 
 
-def weights(target: str, folder: Path) -> bool:
+def weights(target: str, folder: Path, _: Ways) -> bool:
     """GPT-2 with int4 weights: SQNR of the logits at equal sizes of groups."""
     import kcompiler
 
@@ -213,15 +214,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--target", default="rebel")
+    parser.add_argument("--slow", action="store_true", help="its slow calibrations too")
     options = parser.parse_args(arguments)
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"there is no part {min(unknown)!r}")
+    ways = {**STATIC, **(SLOW if options.slow else {})}
     good = True
     for part in options.parts or PARTS:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            better = PARTS[part](options.target, Path(folder))
+            better = PARTS[part](options.target, Path(folder), ways)
         good &= better
         seconds = time.perf_counter() - start
         print(f"{'better' if better else 'NOT better'} ({seconds:.0f} s)\n", flush=True)

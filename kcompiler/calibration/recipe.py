@@ -22,8 +22,9 @@ class Quantization:
     array, arrays by input, or anything that yields these; `preprocess` makes inputs of them.
     `observer` chooses ranges of activations (`auto`: of each tensor the one with the least error);
     `symmetric` ones have zero point 0. `bias_correction` gives back what the mean of a channel
-    lost, `adaptive_rounding` rounds weights for the data that they meet, `equalize` moves factors
-    between the channels of neighbouring layers. For `mixed`, layers stay float until the outputs
+    lost, `adaptive_rounding` rounds weights for the data that they meet. `equalize` moves factors
+    between the channels of neighbouring layers: one scale then suits all of what was seen, and less
+    of what was not. For `mixed`, layers stay float until the outputs
     have `min_sqnr` dB. `group_size` weights share a scale where weights alone are narrow.
     """
 
@@ -33,7 +34,7 @@ class Quantization:
     symmetric: bool = False
     bias_correction: bool = True
     adaptive_rounding: bool = True
-    equalize: bool = True
+    equalize: bool = False
     min_sqnr: float = 30.0
     group_size: int = 32
 

@@ -45,6 +45,9 @@ OBSERVER = click.option(
 SYMMETRIC = click.option(
     "--symmetric/--asymmetric", default=False, help="Activations with zero point 0, or any."
 )
+EQUALIZE = click.option(
+    "--equalize", is_flag=True, help="Move factors between the channels of neighbouring layers."
+)
 GROUP_SIZE = click.option(
     "--group-size",
     metavar="N",
@@ -99,7 +102,7 @@ def model_options(function: F) -> F:
     return found
 
 
-_QUANTIZATION = (CALIBRATION, PREPROCESS, OBSERVER, SYMMETRIC, MIN_SQNR, GROUP_SIZE)
+_QUANTIZATION = (CALIBRATION, PREPROCESS, OBSERVER, SYMMETRIC, EQUALIZE, MIN_SQNR, GROUP_SIZE)
 
 
 class Wish(NamedTuple):  # a dataclass would take its time at every start
@@ -115,6 +118,7 @@ class Wish(NamedTuple):  # a dataclass would take its time at every start
     preprocess: str | None
     observer: str
     symmetric: bool
+    equalize: bool
     min_sqnr: float
     group_size: int
 
@@ -126,6 +130,7 @@ class Wish(NamedTuple):  # a dataclass would take its time at every start
         recipe = Quantization(
             observer=self.observer,
             symmetric=self.symmetric,
+            equalize=self.equalize,
             min_sqnr=self.min_sqnr,
             group_size=self.group_size,
         )

@@ -63,6 +63,10 @@ class Net:
         kept = zip(found, kernel.results, strict=True)
         return tuple(self.cast(x, dtype) if t is None else x for x, t in kept)
 
+    def typed(self, dtype: DType, op_type: str, *operands: str, **attributes: Any) -> str:
+        """A node that onnxruntime has for these types, whose result is of another."""
+        return self._node(op_type, operands, [dtype], attributes)[0]
+
     def cast(self, x: str, dtype: DType) -> str:
         """ONNX's own Cast, which leaves floats out of an integer's range open; none if needless."""
         if self.dtypes[x] == dtype:

@@ -45,7 +45,7 @@ class Quantize(Pass):
     symmetric: bool = False
     bias_correction: bool = True
     adaptive_rounding: bool = True
-    equalize: bool = True
+    equalize: bool = False
     min_sqnr: float = 0.0
     everything: bool = False
     host: HostRunner | None = None

@@ -267,7 +267,16 @@ def test_int8_from_the_command_line(capsys: Capture, tmp_path: Path, examples: P
     np.savez(tmp_path / "d.npz", input=np.rint(digits * 255).astype(np.uint8), labels=labels)
     arguments = (
         *(str(examples / "mnistnet.onnx"), "--target", "rebel", "--dim", "s77=1"),
-        *("--precision", "mixed", "--min-sqnr", "50", "--observer", "mse", "--symmetric"),
+        *(
+            "--precision",
+            "mixed",
+            "--min-sqnr",
+            "50",
+            "--observer",
+            "mse",
+            "--symmetric",
+            "--equalize",
+        ),
         *("--calibration", str(tmp_path / "d.npz"), "--preprocess", "scale=255"),
         *("--output", str(tmp_path / "m.kpkg"), "--layers"),
     )

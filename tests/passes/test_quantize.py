@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import kcompiler
 from kcompiler.errors import UsageError
+from kcompiler.frontend.export import export_model
 from kcompiler.graph.build import constant
 from kcompiler.graph.interpreter import run_graph
-from kcompiler.graph.node import Constant, Graph, Op
+from kcompiler.graph.node import Array, Constant, Graph, Op
 from kcompiler.graph.operators import (
     Add,
     Contract,
@@ -33,6 +35,8 @@ from kcompiler.passes.quantize.layers import Layer
 from kcompiler.passes.quantize.weights import quantize_weights
 from kcompiler.registry import find_target
 from kcompiler.sample import tensor
+from kcompiler.verify.ladder import compare
+from tests.passes.qdq import integer_kernels
 from tests.passes.quantized import (
     I8,
     bias,
@@ -131,6 +135,42 @@ def test_constant_channels_and_dead_filters() -> None:
         made = Quantize(samples=samples).run(graph)
         found, exact = (run_graph(g, samples[0])["y"] for g in (Integer().run(made), graph))
         assert np.allclose(found, exact, rtol=1e-2, atol=1e-2)
+
+
+# ---- as ONNX ------------------------------------------------------------------------------------
+
+
+def test_onnxruntime_computes_what_the_integers_do() -> None:
+    """The model as QDQ ONNX: a histogram of differences in steps of the last quantization."""
+    rng = np.random.default_rng(0)
+    x = tensor("x", 1, 3, 16, 16)
+    y = Relu(bias(conv(x, rng.normal(size=(8, 3, 3, 3)).astype(np.float32)), rng.normal(size=8)))
+    graph = Graph("g", (x,), (("y", y),))
+    made, report = quantized(graph, everything=True)
+    model = export_model(made)
+    kinds = [n.op_type for n in onnx.load_from_string(model).graph.node]
+    assert kinds.count("QuantizeLinear") == 2
+    assert kinds.count("DequantizeLinear") == 4  # the data, weights by channel, bias, the result
+    integer = Integer().run(made)
+    steps: list[Array] = []
+    for feeds in images(8, seed=4):
+        (theirs,) = integer_kernels(model, feeds)
+        steps.append(np.rint((theirs - run_graph(integer, feeds)["y"]) / report.tensors[-1].scale))
+    found = np.bincount(np.abs(np.concatenate(steps)).astype(int).ravel())
+    assert len(found) <= 2  # nothing differs by more than one step
+    assert found[0] > 0.999 * found.sum()
+
+
+def test_a_whole_network_as_qdq() -> None:
+    graph = mobile()
+    made, _ = quantized(graph)
+    model = export_model(made)
+    pairs = [
+        (run_graph(Integer().run(made), f)["y"], integer_kernels(model, f)[0]) for f in images(8)
+    ]
+    ours, theirs = (np.stack(side) for side in zip(*pairs, strict=True))
+    between = compare(ours, theirs).sqnr_db
+    assert between is None or between > decibels(graph, made, images(8)) + 3
 
 
 # ---- weights -------------------------------------------------------------------------------------
