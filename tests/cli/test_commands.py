@@ -271,7 +271,7 @@ def test_int8_from_the_command_line(capsys: Capture, tmp_path: Path, examples: P
             "--precision",
             "mixed",
             "--min-sqnr",
-            "50",
+            "44",
             "--observer",
             "mse",
             "--symmetric",
