@@ -1,4 +1,7 @@
-"""The pass expand: operators that no engine has, written out in operators that engines have."""
+"""The pass expand: operators that no engine has, written out in operators that engines have.
+
+Why here and how: docs/adr/0013-what-no-engine-has-is-expanded-late.md.
+"""
 
 from __future__ import annotations
 

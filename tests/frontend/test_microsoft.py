@@ -103,3 +103,12 @@ def test_norms_of_onnxruntime_in_the_domain_of_onnx(op_type: str) -> None:
     """Its optimizer writes them into models of any opset."""
     operands = [floats(2, 3, 8), floats(8, seed=1)]
     agree(*one(op_type, operands, [1], opset=13, axis=-1, epsilon=1e-3))
+
+
+@pytest.mark.parametrize("transposed", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_fused_mat_mul_with_batches_behind(transposed: tuple[int, int]) -> None:
+    a, b = floats(4, 2, 3, 5), floats(5, 2, 3, 6, seed=1)
+    operands = [a.swapaxes(0, 3) if transposed[0] else a, b.swapaxes(0, 3) if transposed[1] else b]
+    made = one("FusedMatMul", operands, domain=MICROSOFT, transBatchA=1, transBatchB=1,
+               transA=transposed[0], transB=transposed[1], alpha=0.5)  # fmt: skip
+    agree(*made)

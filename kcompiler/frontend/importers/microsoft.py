@@ -50,14 +50,19 @@ def quick_gelu(node: Node) -> Op:
 @onnx_op("FusedMatMul", domain=MICROSOFT)
 def fused_mat_mul(node: Node) -> Op:
     """A matrix product with transposes and a factor."""
-    if node.flag("transBatchA") or node.flag("transBatchB"):
-        raise NotExpressible("FusedMatMul with a transposed batch")
-    a, b = node[0], node[1]
+    a = _batch_first(node[0]) if node.flag("transBatchA") else node[0]
+    b = _batch_first(node[1]) if node.flag("transBatchB") else node[1]
     if node.flag("transA") and a.type.rank > 1:
         a = build.swap_axes(a, -1, -2)
     if node.flag("transB") and b.type.rank > 1:
         b = build.swap_axes(b, -1, -2)
     return times(build.matmul(a, b), node.number("alpha", 1.0))
+
+
+def _batch_first(x: Op) -> Op:
+    """The first dimension behind those of the batch, which follow it."""
+    rank = x.type.rank
+    return build.transpose(x, (*range(1, rank - 1), 0, rank - 1)) if rank > 2 else x
 
 
 @onnx_op("FusedConv", domain=MICROSOFT)
