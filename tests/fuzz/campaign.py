@@ -17,7 +17,7 @@ from tests.fuzz.recipe import recipes, seeded_case
 from tests.fuzz.tasks import ORACLE, Outcome
 from tests.fuzz.worker import Lost, Worker
 
-SECONDS = 20.0  # for one case
+SECONDS = 20.0  # of CPU time for one case
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,8 @@ def same(found: Array, wanted: Array, factor: float, slack: Array | float = 0) -
     most = np.abs(finite).max(initial=0)
     eps = EPS[wanted.dtype]
     with np.errstate(all="ignore"):
-        bound = factor * eps * (64 * np.abs(y) + 16 * most) + 10 * np.asarray(slack)
+        size = np.where(np.isfinite(y), np.abs(y), 0)  # an infinity is equal or it is not
+        bound = factor * eps * (64 * size + 16 * most) + 10 * np.asarray(slack)
         anything = np.isinf(np.asarray(slack))
         alike = (x == y) | (np.isnan(x) & np.isnan(y)) | (np.abs(x - y) <= bound) | anything
         return bool(np.all(alike))
@@ -168,8 +169,9 @@ _NO_MEANING: Mapping[str, tuple[Callable[[Array], Array], str]] = {
     "Shrink": _PASSES_FLOAT,
     "Gemm": _PASSES_FLOAT,
     "Attention": (_infinite, "a masked value has weight 0, and 0 times infinity is NaN, or not"),
+    "OneHot": (_infinite, "the reference computes what it has only to choose"),
 }
-_WHERE = {"Attention": 2}  # the operand that matters; the first of other operators
+_WHERE = {"Attention": 2, "OneHot": 2}  # the operand that matters; the first of other operators
 
 
 def undefined(case: Case, values: Values) -> str:

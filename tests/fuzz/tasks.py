@@ -15,7 +15,11 @@ from tests.fuzz.recipe import seeded_case
 KINDS = ("model", "model file", "package", "input")
 ORACLE = "oracle"
 # Planted faults, for the tests of what watches over this.
-HARMS: dict[str, Callable[[], object]] = {"end": lambda: os._exit(3), "hang": lambda: sleep(60)}
+HARMS: dict[str, Callable[[], object]] = {
+    "end": lambda: os._exit(3),
+    "hang": lambda: sleep(60),
+    "work": lambda: all(iter(lambda: True, False)),
+}
 
 
 @dataclass(frozen=True)

@@ -77,13 +77,21 @@ def test_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fault.kind == "IndexError"
 
 
-@pytest.mark.parametrize(("harm", "why"), [("end", "code 3"), ("hang", "no result after")])
-def test_a_lost_process_is_seen_and_replaced(harm: str, why: str) -> None:
-    worker = Worker(3)
+@pytest.mark.parametrize(
+    ("harm", "patience", "why"),
+    [
+        ("end", 100, "code 3"),
+        ("hang", 3, "no result after 6 s"),
+        ("work", 100, "no result after 2 s of CPU time"),
+    ],
+)
+def test_a_lost_process_is_seen_and_replaced(harm: str, patience: float, why: str) -> None:
+    worker = Worker(2, patience)
     try:
         lost = worker.run(harm, 0, 0)
         assert isinstance(lost, Lost)
         assert why in lost.why
+        worker.seconds = 20
         assert isinstance(worker.run("model", 1, 0), tasks.Outcome)
     finally:
         worker.close()

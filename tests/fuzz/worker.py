@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 MEMORY = 6 << 30  # bytes of address space; onnxruntime reserves much of it
+PATIENCE = 6  # wall time for a limit of CPU time: the machine has other work too
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,10 @@ class Lost:
 
 
 class Worker:
-    """Runs tasks one at a time, each with a limit of time; a process that is lost is replaced."""
+    """Runs tasks one at a time, each with a limit of CPU time; a lost process is replaced."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float, patience: float = PATIENCE) -> None:
+        self.seconds, self.patience = seconds, patience
         self.cpu = 0.0  # of processes that have ended
         self.cpu_now = 0.0  # of the one that runs
         self._process: Any = None
@@ -38,7 +41,7 @@ class Worker:
         self._pipe.send(task)
         step = "start"
         try:
-            while self._pipe.poll(self.seconds):
+            while self._pipe.poll(self.seconds * self.patience):
                 word, content = self._pipe.recv()
                 if word == "result":
                     self.cpu_now, result = content
@@ -48,9 +51,11 @@ class Worker:
             self._process.join(5)
             code = self._process.exitcode
             self._stop()
+            if code == -signal.SIGXCPU:
+                return Lost(step, f"no result after {self.seconds:g} s of CPU time")
             return Lost(step, f"the process ended with code {code}")
         self._stop()
-        return Lost(step, f"no result after {self.seconds:g} s")
+        return Lost(step, f"no result after {self.seconds * self.patience:g} s")
 
     @property
     def spent(self) -> float:
@@ -65,7 +70,7 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, self.seconds), daemon=True)
         self._process.start()
         theirs.close()
         self.cpu_now = 0.0
@@ -78,7 +83,7 @@ class Worker:
         self._process = None
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, seconds: float) -> None:
     from tests.fuzz.tasks import perform
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -90,6 +95,12 @@ def _serve(pipe: Connection) -> None:
             task = pipe.recv()
         except EOFError:
             return
+        limit = math.ceil(_cpu() + seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
         result = perform(lambda step: pipe.send(("step", step)), *task)
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        pipe.send(("result", (usage.ru_utime + usage.ru_stime, result)))
+        pipe.send(("result", (_cpu(), result)))
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
