@@ -21,6 +21,7 @@ from kcompiler.passes.quantize.scheme import I8
 from kcompiler.passes.quantize.weights import LARGEST, Weights, quantize_weights
 
 _PER_WEIGHT, _FEWEST, _MOST = 8, 2048, 16384  # positions that are looked at, over all samples
+_LONGEST = 1536  # weights of a filter
 _BLOCK = 32  # weights of a filter
 _DAMPING = 0.01  # of the mean power of the data: weights do not move for less
 
@@ -34,7 +35,13 @@ class Moments:
 
 
 def moments(layer: Layer, near: Sequence[Array], *, centred: bool) -> Moments | None:
-    """The moments over all samples, around the means where the bias takes care of these."""
+    """The moments over all samples, around the means where the bias takes care of these.
+
+    None for what is no plain product, and for filters so long that their inverse takes minutes:
+    the more weights there are, the less the rounding of each matters.
+    """
+    if layer.op.macs() // layer.op.type.size > _LONGEST:
+        return None
     wanted = _positions(layer, len(near))
     total: Array = np.zeros(())
     sums: Array = np.zeros(())

@@ -8,7 +8,7 @@ import numpy as np
 
 from kcompiler.graph.build import constant
 from kcompiler.graph.interpreter import run_graph
-from kcompiler.graph.node import Array, Graph, Op
+from kcompiler.graph.node import Array, Constant, Graph, Op
 from kcompiler.graph.operators import (
     Add,
     Concat,
@@ -102,3 +102,11 @@ def kernels(graph: Graph) -> list[Fused]:
 def float_products(graph: Graph) -> list[Op]:
     after = Integer().run(graph)
     return [n for n in after.nodes if isinstance(n, Conv | Contract) and is_float(n.dtype)]
+
+
+def contents(graph: Graph) -> list[tuple[str, bytes]]:
+    """Every operator and constant of a graph, in its order."""
+    return [
+        (type(n).__name__, n.value.tobytes() if isinstance(n, Constant) else b"")
+        for n in graph.nodes
+    ]

@@ -20,6 +20,7 @@ from kcompiler.passes.quantize.equalize import equalized
 from kcompiler.passes.quantize.scheme import Scheme
 from kcompiler.sample import tensor
 from tests.passes.quantized import (
+    contents,
     conv,
     decibels,
     float_products,
@@ -76,6 +77,14 @@ def test_each_improvement_improves() -> None:
     inside, outside = measured(bias_correction=True, adaptive_rounding=True, equalize=True)
     assert inside > base[0] + 1
     assert outside > base[1]
+
+
+def test_long_filters_are_rounded_to_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = mobile()
+    plain = contents(quantized(graph, adaptive_rounding=False)[0])
+    assert contents(quantized(graph)[0]) != plain
+    monkeypatch.setattr("kcompiler.passes.quantize.rounding._LONGEST", 0)
+    assert contents(quantized(graph)[0]) == plain
 
 
 def test_bias_correction_centres_the_error() -> None:
