@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kcompiler.package import PackageInfo
     from kcompiler.report.data import Report
     from kcompiler.runtime import Executor
-    from kcompiler.verify import LayerError, Verification
+    from kcompiler.verify import Audit, LayerError, Verification
 
 __all__ = ["CompileCost", "CompiledModel", "compile", "load", "targets"]
 
@@ -105,6 +105,16 @@ class CompiledModel:
         given = {**self.compilation.witness, **(inputs or {})} or None
         self.verification = check(self.compilation, self.target, self._source, given, self.parts)
         return self.verification
+
+    def audit(self) -> Audit:
+        """Prove from the programs' bytes alone that they are sound; see docs/verification.md.
+
+        A model that was loaded from a package is audited too; only its products cannot be counted
+        beside those of the ONNX model, which a package does not hold.
+        """
+        from kcompiler.verify import audit
+
+        return audit(self.compilation, self.target, self._source)
 
     def layers(self, inputs: Mapping[str, Array] | None = None) -> tuple[LayerError, ...]:
         """Each kernel's error beside float32, on these inputs or on random ones, as they run.

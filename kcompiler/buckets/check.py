@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kcompiler.buckets.layout import is_position, unpad
 from kcompiler.buckets.session import BucketExecutor
 from kcompiler.verify import verify
+from kcompiler.verify.audit import together
 from kcompiler.verify.inputs import sample_inputs
 from kcompiler.verify.ladder import compare_outputs
 from kcompiler.verify.result import Failure, Verification
@@ -33,12 +34,13 @@ def verify_buckets(
     """
     buckets = compilation.buckets
     assert buckets is not None  # noqa: S101 - the caller looked
-    kernels = 0
+    kernels, audits = 0, []
     for bucket in buckets.members:
         found = verify(bucket.compilation, target, source, None, parts)
         if found.first_failure is not None:
             return found
         kernels += found.kernels
+        audits += [found.audit] if found.audit is not None else []
     executor = BucketExecutor(compilation, buckets, target)
     for bucket in buckets.members if not given else buckets.members[-1:]:
         feeds = dict(given) if given else _smaller(buckets, bucket)
@@ -50,7 +52,8 @@ def verify_buckets(
             failure = Failure("model", text)
             break
     generated = () if given else tuple(buckets.inputs)
-    return Verification(failure is None, reference, outputs, kernels, generated, failure)
+    audited = together(audits)
+    return Verification(failure is None, reference, outputs, kernels, generated, failure, audited)
 
 
 def _smaller(buckets: Buckets, bucket: Bucket) -> dict[str, Array]:

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Self, dataclass_transform
 from kcompiler.machine import assembly, encoding
 from kcompiler.machine.encoding import EncodingError
 from kcompiler.machine.fields import Operand, choice, f32, is_word, many, record, s, u
+from kcompiler.machine.products import Products
 from kcompiler.machine.touch import Touch
 
 __all__ = [
@@ -221,6 +222,10 @@ class Isa(Packed):
     def traffic(self, chip: Any) -> Mapping[str, int]:
         """Bytes that it moves from and to each shared memory, over all cores; none by default."""
         return {}
+
+    def products(self, chip: Any) -> Products | None:
+        """The products that it sums on each core, in the scratchpad; None for all other work."""
+        return None
 
     def active_cores(self) -> int:
         """How many cores take part, from core 0 on; 0 for work of the chip itself."""

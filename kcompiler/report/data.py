@@ -221,7 +221,8 @@ def _verify(result: Verification | None) -> dict[str, Any] | None:
         name: {"max_abs_err": _finite(e.max_abs_err), "sqnr_db": _finite(e.sqnr_db)}
         for name, e in result.outputs.items()
     }
-    return {"ok": result.ok, "reference": result.reference, "outputs": outputs}
+    audit = None if result.audit is None else result.audit.json()
+    return {"ok": result.ok, "reference": result.reference, "outputs": outputs, "audit": audit}
 
 
 def _finite(value: float | None) -> float | None:

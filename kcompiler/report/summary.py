@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kcompiler.graph.types import OpenType, TensorType
     from kcompiler.report.data import BucketTime, Report
-    from kcompiler.verify import OutputError, Verification
+    from kcompiler.verify import Audit, OutputError, Verification
 
 
 SIDES = ("npu", "host")
@@ -105,8 +105,23 @@ def _verification(result: Verification) -> Iterator[tuple[str, str]]:
     number = f"{result.kernels} kernel{'' if result.kernels == 1 else 's'}"
     found = f"yes: {number} inside their error bounds" if result.ok else "NO: see the error"
     yield "verified", f"{found}; on {inputs}"
+    if result.audit is not None:
+        yield "audited", audited(result.audit)
     for name, error in result.outputs.items():
         yield "error", f"{printable(name)}: {describe(error)} against {result.reference}"
+
+
+def audited(audit: Audit) -> str:
+    """An audit in words."""
+    if not audit.ok:
+        number = f"{len(audit.findings)} finding{'' if len(audit.findings) == 1 else 's'}"
+        return f"NO: {number}, the first is {printable(str(audit.findings[0]))}"
+    text = f"yes: {audit.instructions:,} instructions"
+    if not audit.macs:
+        return text
+    text += f"; {count(audit.macs)} MACs"
+    share = percent(audit.derived / audit.macs)
+    return f"{text}, {share} as the ONNX graph asks" if audit.derived else f"{text} counted"
 
 
 def describe(error: OutputError) -> str:

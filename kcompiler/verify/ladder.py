@@ -17,6 +17,7 @@ from kcompiler.machine.hazards import hazards
 from kcompiler.machine.simulator.function import SimulationError
 from kcompiler.machine.simulator.memories import MachineFault
 from kcompiler.runtime import Executor, check_feeds
+from kcompiler.verify.audit import Audit, audit
 from kcompiler.verify.inputs import sample_inputs
 from kcompiler.verify.kernels import KernelCheck, Parts
 from kcompiler.verify.result import Failure, OutputError, Verification
@@ -65,9 +66,22 @@ def verify(
     except (SimulationError, MachineFault) as error:
         failure = failure or check.failure or _stopped(check, str(error))
     reference, outputs, last = compare_outputs(compilation, source, feeds, results)
-    failure = failure or check.failure or last
+    audited = audit(compilation, target, source)
+    failure = failure or check.failure or _audited(audited) or last
     generated = tuple(name for name in feeds if name not in (given or {}))
-    return Verification(failure is None, reference, outputs, check.checked, generated, failure)
+    return Verification(
+        failure is None, reference, outputs, check.checked, generated, failure, audited
+    )
+
+
+def _audited(found: Audit) -> Failure | None:
+    """The first of what an audit found."""
+    if found.ok:
+        return None
+    first = found.findings[0]
+    return Failure(
+        "audit", str(first), first.segment, first.kernel, first.origins, instruction=first.place
+    )
 
 
 def _stopped(check: KernelCheck, why: str) -> Failure:

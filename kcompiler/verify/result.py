@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kcompiler.errors import REPORT, VerificationError
 
-Rung = Literal["hazards", "kernels", "model"]
+if TYPE_CHECKING:
+    from kcompiler.verify.audit import Audit
+
+Rung = Literal["hazards", "kernels", "audit", "model"]
 
 FIXES: dict[Rung, str] = {
     "hazards": REPORT,
     "kernels": REPORT,
+    "audit": REPORT,
     "model": "compile with --precision f32 to tell a loss of precision from an error of kcompiler",
 }
 
@@ -60,6 +64,7 @@ class Verification:
     kernels: int  # checked
     generated: tuple[str, ...]  # inputs that nobody gave: random data took their place
     first_failure: Failure | None = None
+    audit: Audit | None = None
 
     def raise_for_failure(self) -> None:
         """Raise `VerificationError` unless everything holds."""

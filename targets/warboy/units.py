@@ -17,6 +17,7 @@ from kcompiler.machine.generic.contraction import Contract
 from kcompiler.machine.generic.engines import Engine, check_extent
 from kcompiler.machine.generic.instructions import Instructions
 from kcompiler.machine.instruction import Record, choice, f32, many, s, u
+from kcompiler.machine.products import Operand, Products
 from kcompiler.machine.simulator import contraction
 from kcompiler.machine.touch import Touch
 from kcompiler.scalar import convert
@@ -168,6 +169,24 @@ class Dot(Warboy, Engine, opcode=0x20, mnemonic="te.dot", engine="te"):
         loops = (*steps, *terms, *outputs)
         return contraction.Contraction(data, weights, self.sums, loops, accumulate=False)
 
+    def products(self, chip: Chip) -> Products:
+        """All that it does before the drain."""
+        loops = (*self.kept, *self.terms)
+        still = (0,) * len(self.terms)
+
+        def strides(name: str) -> tuple[int, ...]:
+            return tuple(getattr(x, name, 0) for x in loops)
+
+        out = tuple(x.out for x in self.kept)
+        return Products(
+            extents=tuple(x.extent for x in loops),
+            left=Operand(self.data, 1, strides("data")),
+            right=Operand(self.weights, 1, strides("weights")),
+            total=Operand(self.sums, I32.itemsize, strides("sums")),
+            accumulate=bool(self.accumulate),
+            result=next((Operand(how.out, 1, (*out, *still)) for how in self.drain), None),
+        )
+
     def cycles(self, chip: Chip) -> int:
         """All positions stream past each block of weights, once for every group."""
         engine = chip.matrix
@@ -258,6 +277,9 @@ class Table(Warboy, Engine, opcode=0x31, mnemonic="ve.table", engine="ve"):
         done = np.array(self.table, U8)[found]
         strides = [x.out for x in self.loops]
         m.write(pad, self.out, U8, shape, strides, cores=self.cores)[...] = done
+
+    def products(self, chip: Chip) -> None:
+        """None: it looks up."""
 
     def cycles(self, chip: Chip) -> int:
         """Each port looks one byte up a cycle."""

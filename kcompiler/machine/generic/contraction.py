@@ -11,6 +11,7 @@ from kcompiler.machine.cost import contraction_cycles
 from kcompiler.machine.generic import touches
 from kcompiler.machine.generic.engines import Engine, check_extent
 from kcompiler.machine.instruction import Record, choice, many, s, u
+from kcompiler.machine.products import Operand, Products
 from kcompiler.machine.simulator import contraction
 from kcompiler.machine.touch import Touch
 
@@ -63,6 +64,17 @@ class Contract(Engine):
         )
         each = contraction_cycles(rows, terms, columns, chip.matrix, self.type_a)
         return chip.matrix.startup.value + batch * int(each)
+
+    def products(self, chip: Chip) -> Products:
+        """All that it does."""
+        a, b = parse_dtype(self.type_a).itemsize, parse_dtype(self.type_b).itemsize
+        return Products(
+            extents=tuple(x.extent for x in self.loops),
+            left=Operand(self.a, a, tuple(x.a for x in self.loops)),
+            right=Operand(self.b, b, tuple(x.b for x in self.loops)),
+            total=Operand(self.acc, F32.itemsize, tuple(x.acc for x in self.loops)),
+            accumulate=bool(self.accumulate),
+        )
 
     def reads(self, chip: Chip) -> tuple[Touch, ...]:
         """Both factors, and the sums when they are added to."""

@@ -13,6 +13,7 @@ from kcompiler.machine.generic import touches
 from kcompiler.machine.generic.base import TYPES
 from kcompiler.machine.generic.engines import Engine, check_extent
 from kcompiler.machine.instruction import Record, choice, many, s, u
+from kcompiler.machine.products import Operand, Products
 from kcompiler.machine.simulator import elementwise
 from kcompiler.machine.touch import Touch
 
@@ -131,6 +132,27 @@ class VectorNest(Engine):
         wide = any(parse_dtype(r.dtype).itemsize == 8 for r in self.sources)
         return chip.vector.startup.value + int(total) * (2 if wide else 1)
 
+    def products(self, chip: Chip) -> Products | None:
+        """Sums of the products of two operands, where it computes these and nothing more."""
+        factors = _factors(self.body)
+        if self.combine != "sum" or factors is None or self.result[-1].function != "acc":
+            return None
+        left, right = (self._operand(i) for i in factors)
+        kept = len(self.loops) - self.reduced
+        strides = tuple(x.out if i < kept else 0 for i, x in enumerate(self.loops))
+        return Products(
+            extents=tuple(x.extent for x in self.loops),
+            left=left,
+            right=right,
+            total=Operand(self.out, parse_dtype(self.out_type).itemsize, strides),
+            accumulate=bool(self.accumulate),
+        )
+
+    def _operand(self, number: int) -> Operand:
+        source = self.sources[number]
+        strides = tuple(x.reads[number] for x in self.loops)
+        return Operand(source.address, parse_dtype(source.dtype).itemsize, strides)
+
     def reads(self, chip: Chip) -> tuple[Touch, ...]:
         """Every operand, and the result when it is combined with."""
         found = [
@@ -164,6 +186,16 @@ def _check_micro(steps: Sequence[Micro], reads: int) -> None:
             raise ValueError(
                 f"step {i}: {step.function} takes {touches.arity(step.function)} arguments"
             )
+
+
+def _factors(steps: Sequence[Micro]) -> tuple[int, int] | None:
+    """The two reads that a micro-program multiplies, when it does nothing else: no square."""
+    if steps[-1].function != "mul":
+        return None
+    left, right = (steps[a] for a in steps[-1].args)
+    if left.function != "load" or right.function != "load":
+        return None
+    return None if left.args == right.args else (left.args[0], right.args[0])
 
 
 def _micro_counts(steps: Sequence[Micro]) -> tuple[int, int]:
