@@ -112,6 +112,8 @@ class _Network:
             if len(counts) < len(together) or not self._known([k for _, k, _ in together], names):
                 continue
             asked, found = sum(self.asked[n] for n in names), sum(counts)
+            if found > asked and any(_integers(k) for _, k, _ in together):
+                continue  # zero points make sums of their own
             derived += asked
             if found != asked:
                 self.findings.append(_finding(together[0][:2], names, found, asked))
@@ -128,6 +130,10 @@ class _Network:
             return False
         alike = [(self.operators[n], self.asked[n]) for n in names]
         return len(set(alike)) == len(alike)
+
+
+def _integers(kernel: KernelInfo) -> bool:
+    return any(b.dtype.kind in "iu" and b.dtype.itemsize == 1 for b in kernel.inputs)
 
 
 def _finding(kernel: tuple[int, KernelInfo], names: set[str], found: int, asked: int) -> Finding:
