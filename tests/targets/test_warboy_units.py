@@ -206,3 +206,31 @@ def test_touched_bytes_are_those_that_change() -> None:
         assert changed.any()
         assert not (changed & outside).any()
         assert (len(dot.reads(m.chip)) == 3) == bool(dot.accumulate)
+
+
+@pytest.mark.parametrize("source", ["number", "buffers"])
+@pytest.mark.parametrize("accumulate", [0, 1])
+def test_results_depend_on_declared_reads_alone(source: str, accumulate: int) -> None:
+    """All other bytes may be anything: what waits are made from is all that is read."""
+    how = Requantize(
+        to="i8", out=OUT, bias_from=source, bias=9 if source == "number" else BIAS,
+        scale_from=source, scale=0.01, scales=SCALES, zero=0, low=-128, high=127,
+    )  # fmt: skip
+    for dot in (window(2, accumulate=accumulate), window(2, accumulate=accumulate, drain=(how,))):
+        one, other = machine(7), machine(8)
+        for m in (one, other):
+            scales = m.stores["buffers"].data[:, SCALES : SCALES + 24]
+            scales[...] = np.full(6, 0.01, "<f4").view(np.uint8)
+        for touch in dot.reads(one.chip):
+            part = slice(touch.start, touch.stop)
+            other.stores["buffers"].data[:, part] = one.stores["buffers"].data[:, part]
+        run(dot, one)
+        run(dot, other)
+        results = [
+            [at(m, core, place(dot, index, start, stride), kind) for index in expected(dot, m, 0)]
+            for m in (one, other)
+            for core in range(SLICES)
+            for start, stride, kind in [(OUT, "out", "i1") if dot.drain else (SUMS, "sums", "<i4")]
+        ]
+        assert results[:SLICES] == results[SLICES:]
+        assert len(set(results[0])) > 1
