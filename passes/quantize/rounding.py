@@ -50,11 +50,15 @@ def moments(layer: Layer, near: Sequence[Array], *, centred: bool) -> Moments | 
         x = _columns(layer, each, wanted)
         if x is None:
             return None
-        total = total + (x @ x.transpose(0, 2, 1)).astype(np.float64)
         sums = sums + x.sum(2, dtype=np.float64)
         count += x.shape[2]
-    if centred:
-        total = total - sums[:, :, None] * sums[:, None, :] / count
+    # Taken off before the products: afterwards rounding is all that is left of data like 5 ± 0.001.
+    mean = (sums / count if centred else np.zeros_like(sums))[:, :, None].astype(np.float32)
+    for each in near:
+        x = _columns(layer, each, wanted)
+        if x is not None:
+            x = x - mean
+            total = total + (x @ x.transpose(0, 2, 1)).astype(np.float64)
     return Moments(total, count)
 
 
