@@ -46,6 +46,12 @@ class Step:
     sqnr_db: float
     ours: int
     theirs: int
+    margin: float  # by which onnxruntime's logit of its token is above that of ours
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the tokens are the same, or a tie within the error of both logits."""
+        return self.ours == self.theirs or self.margin <= 2 * self.error
 
 
 class Decoder:
@@ -89,11 +95,21 @@ def generate(
         found, expected = ours.logits(mine), theirs.logits(yours)
         padding = session.last_padding
         assert padding is not None
-        error, tokens = float(np.abs(found - expected).max()), (found.argmax(), expected.argmax())
-        step = Step(len(mine), padding, error, _sqnr(found, expected), *map(int, tokens))
+        step = _compared(len(mine), padding, found, expected)
         yield step
         drawn = random.integers(0, words, 1).tolist()
         mine, yours = (drawn, drawn) if forced else ([step.ours], [step.theirs])
+
+
+def _compared(
+    tokens: int,
+    padding: Padding,
+    found: np.ndarray[Any, np.dtype[Any]],
+    expected: np.ndarray[Any, np.dtype[Any]],
+) -> Step:
+    error, ours, theirs = float(np.abs(found - expected).max()), found.argmax(), expected.argmax()
+    margin = float(expected[theirs] - expected[ours])
+    return Step(tokens, padding, error, _sqnr(found, expected), int(ours), int(theirs), margin)
 
 
 def _sqnr(found: np.ndarray[Any, np.dtype[Any]], expected: np.ndarray[Any, np.dtype[Any]]) -> float:
@@ -126,7 +142,8 @@ def main() -> None:
 
 def _printed(number: int, step: Step) -> bool:
     same = step.ours == step.theirs
-    tokens = f"{step.ours} {'=' if same else '!='} {step.theirs}"
+    tie = f", a tie: {step.margin:.2g} apart" if not same and step.agrees else ""
+    tokens = f"{step.ours} {'=' if same else '!='} {step.theirs}{tie}"
     print(f"{number:3}: {step.padding}; {step.error:.2g}, {step.sqnr_db:.1f} dB, {tokens}")
     return same
 

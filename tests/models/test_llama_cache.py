@@ -46,7 +46,8 @@ def package(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_decoding_gives_the_tokens_of_onnxruntime(model: Path, package: Path, forced: bool) -> None:
     steps = list(llama_cache.generate(model, package, prompt=20, steps=STEPS, forced=forced))
     assert len(steps) == STEPS + 1
-    assert [s.ours for s in steps] == [s.theirs for s in steps]
+    assert all(s.agrees for s in steps)
+    assert sum(s.ours != s.theirs for s in steps) <= forced  # a tie of random words, if any
     assert not forced or len({s.theirs for s in steps}) > 4
     assert min(s.sqnr_db for s in steps) > 50
     assert [dict(s.padding.bucket) for s in steps[:2]] == [
