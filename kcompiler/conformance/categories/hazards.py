@@ -10,6 +10,7 @@ from kcompiler.conformance.isolation import undeclared
 from kcompiler.conformance.orders import disorder
 from kcompiler.conformance.score import Finding, judged
 from kcompiler.graph.node import Array
+from kcompiler.machine.auditor import audit_program
 from kcompiler.machine.hazards import hazards
 from kcompiler.machine.program import Binding, Program
 from kcompiler.machine.queues import is_wait
@@ -19,6 +20,7 @@ from kcompiler.machine.target import Target
 TITLE = "every order that waits allow gives the same, inside of the memories"
 _LOOKED_AT = 60  # instructions of a program, spread over it, whose bytes are looked at
 _WAIT = "reads() and writes() must name all bytes; passes.synchronize orders what they name"
+_AUDIT = "docs/verification.md says what an audit proves, and from what"
 _ROOM = "keep to the addresses that lower() is given"
 
 
@@ -31,6 +33,7 @@ def findings(bench: Bench) -> Iterator[Finding]:
         waits += sum(map(is_wait, code))
         yield judged(f"{name}: no hazard", _hazard(program, target), _WAIT)
         yield judged(f"{name}: inside the memories", budget(program, target), _ROOM)
+        yield judged(f"{name}: audit", _audited(program, target), _AUDIT)
         yield judged(f"{name}: other orders", _orders(made, target, bench), _WAIT)
         if target is not bench.target or target is bench.small:
             yield judged(f"{name}: touches", _touches(made, target, bench), _WAIT)
@@ -44,6 +47,12 @@ def _hazard(program: Program, target: Target) -> str | None:
     except ValueError as error:
         return str(error)
     return None if found is None else found.text
+
+
+def _audited(program: Program, target: Target) -> str | None:
+    """What the auditor finds first; it sees what instructions do, not what they declare."""
+    found = audit_program(program, target).findings
+    return str(found[0]) if found else None
 
 
 def budget(program: Program, target: Target) -> str | None:
