@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 MEMORY = 6 << 30  # bytes of address space; onnxruntime reserves much of it
-PATIENCE = 6  # wall time for a limit of CPU time: the machine has other work too
+PATIENCE = 15  # wall time for a limit of CPU time: the machine has other work too
 
 
 @dataclass(frozen=True)
