@@ -36,12 +36,14 @@ def process(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_is_there_at_once() -> None:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        assert process("--help").returncode == 0
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.3
+    """The best of some runs: a busy machine makes each longer, and none shorter."""
+    assert any(_seconds_of_help() < 0.3 for _ in range(20))
+
+
+def _seconds_of_help() -> float:
+    start = time.perf_counter()
+    assert process("--help").returncode == 0
+    return time.perf_counter() - start
 
 
 def test_help(capsys: Capture) -> None:
