@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from struct import pack
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,21 @@ class Load(Expr):
 
 @dataclass(frozen=True)
 class Const(Expr):
-    """A literal."""
+    """A literal: another one where its bits are others, so that 0.0 is not -0.0 and NaN is NaN."""
 
     value: float | int | bool
+
+    @property
+    def _same(self) -> tuple[object, ...]:
+        """Equal for literals that are the same."""
+        told = self.value == self.value and self.value != 0
+        return self.dtype, self.value if told else pack("<d", self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Const) and self._same == other._same
+
+    def __hash__(self) -> int:
+        return hash(self._same)
 
 
 @dataclass(frozen=True)

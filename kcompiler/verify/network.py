@@ -37,8 +37,8 @@ def network_macs(source: str | bytes, compilation: Compilation) -> dict[str, int
         if formula is not None:
             try:
                 found[node.name or f"{node.op_type}_{index}"] = formula(node, shapes)
-            except KeyError:
-                continue  # a shape that only a run knows
+            except LookupError:
+                continue  # a shape that only a run knows, or of a rank that makes no product
     return found
 
 

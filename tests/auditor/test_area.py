@@ -58,6 +58,24 @@ def test_large_areas_are_cut(monkeypatch: pytest.MonkeyPatch, second: Shape) -> 
     assert (meet(of(one), of(second)) is None) == (whole is None)
 
 
+def test_sets_that_no_memory_holds_are_compared() -> None:
+    """Addresses of a terabyte: only where both may be is looked at, in parts."""
+    wide = areas.Area(0, 2, ((1 << 41, 3),))
+    assert meet(wide, areas.Area((1 << 41) - 4, 1, ((5, 3),))) == (1 << 41) + 1
+    assert meet(wide, areas.Area((1 << 41) - 4, 1, ((6, 3),))) is None
+    assert meet(areas.Area(0, 1, ((3, 1 << 40),)), areas.Area((1 << 40) + 1, 1 << 40)) is not None
+    assert meet(areas.Area(0, 1, ((6, 1 << 40),)), areas.Area(3, 1, ((4, 3),))) is None
+
+
+@given(views, views, st.sampled_from([1, 8, 32]))
+def test_two_areas_meet_or_not_in_parts(one: Shape, two: Shape, window: int) -> None:
+    both = set(touched(one)) & set(touched(two))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(areas, "_WINDOW", window)
+        found = meet(of(one), of(two))
+    assert found in both if both else found is None
+
+
 def test_overlapping_windows_become_a_run() -> None:
     """A convolution's rows: 5 outputs of stride 2, 3 taps."""
     assert area(10, 2, (5, 3), (4, 2)) == areas.Area(10, 22)

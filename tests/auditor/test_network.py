@@ -222,3 +222,15 @@ def test_a_constant_is_not_written_over() -> None:
     made = replace(whole, program=replace(whole.program, kernels=kernels), blocks=tuple(blocks))
     whys = [f.why for f in made.waiting().audit()]
     assert any("over the constant" in why for why in whys)
+
+
+@pytest.mark.parametrize(("kind", "rank"), [("Conv", 0), ("MatMul", 0), ("Gemm", 1)])
+def test_operands_of_a_rank_that_makes_no_product_are_left_out(kind: str, rank: int) -> None:
+    """The auditor is asked about graphs that no checker has seen."""
+    made = compiled(models.linear())
+    shapes = {"x": (4,) * rank, "w": (4,) * rank, "y": (4,) * rank}
+    one = node(kind, "x w", "y")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("kcompiler.verify.network._shapes", lambda *_: shapes)
+        source = model([one], [("x", TensorProto.FLOAT, [4])], [("y", TensorProto.FLOAT, None)])
+        assert all(isinstance(n, int) for n in network_macs(source, made.compilation).values())

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from kcompiler import cli
+from kcompiler.api import CompiledModel
 from kcompiler.conformance import Card, Finding, Score, check_target
 from kcompiler.conformance.bench import Bench, with_chip
 from kcompiler.conformance.cases import Case, Sizes, all_cases
 from kcompiler.conformance.categories import ORDER
+from kcompiler.conformance.categories.models import _package
+from kcompiler.conformance.models import MODELS, compiled, precisions
 from kcompiler.errors import UsageError
 from kcompiler.graph import operators as ops
 from kcompiler.graph.node import Constant, Op
@@ -204,3 +207,14 @@ def test_sums_of_padded_narrow_floats_have_a_kernel() -> None:
 
     bench = Bench(find_target("rebel"))
     assert {f.status for f in Trials(bench, bench.target, "").run(wanted)} == {"passed"}
+
+
+def test_a_package_that_cannot_be_read_back_is_absent() -> None:
+    """A target of its own, as the kit's small chip is: nothing is shown, so nothing is passed."""
+    own = replace(find_target("rebel"), name="nobody")
+    made = compiled(MODELS[-1], own, precisions(own)[0])
+    found = _package("a package", made, own)
+    assert found.status == "absent"
+    assert "not registered" in found.text
+    bare = CompiledModel(replace(made.compilation, graph=None), made.target)
+    assert _package("a package", bare, find_target("rebel")).status == "absent"

@@ -10,7 +10,9 @@ from kcompiler.api import CompiledModel, load
 from kcompiler.conformance.bench import Bench
 from kcompiler.conformance.models import MODELS, compiled, precisions
 from kcompiler.conformance.score import Finding, judged
+from kcompiler.graph.node import Graph
 from kcompiler.machine.target import Target
+from kcompiler.registry import targets
 
 TITLE = "models verify against onnxruntime, kernel by kernel"
 _FIX = "kcompile MODEL --target T --verify names the first kernel, tile and instruction"
@@ -28,7 +30,7 @@ def findings(bench: Bench) -> Iterator[Finding]:
                 npu += len(made.programs)
                 yield judged(called, _verified(made), _FIX)
                 if target is bench.target:
-                    yield judged(f"{called}, as a package", _reread(made, target), _PACKAGE)
+                    yield _package(f"{called}, as a package", made, target)
     problem = None if npu else "every model runs on the host alone"
     yield judged("something runs on the NPU", problem, "a target has to take some operator")
 
@@ -41,14 +43,21 @@ def _verified(made: CompiledModel) -> str | None:
     return f"{failure.rung}: kernel {failure.kernel or '?'}{where}: {failure.text}"
 
 
-def _reread(made: CompiledModel, target: Target) -> str | None:
-    """Whether a package computes the very same."""
-    from kcompiler.registry import targets
+def _package(case: str, made: CompiledModel, target: Target) -> Finding:
+    """Whether a package computes the very same, where it can be read back."""
+    graph = made.compilation.graph
+    if graph is None:
+        return Finding(case, "absent", "the compiled model holds no graph to take inputs from")
+    if target.name not in targets():
+        text = "a package names its target, which is not registered and so cannot be found again"
+        return Finding(case, "absent", text)
+    return judged(case, _reread(made, graph), _PACKAGE)
+
+
+def _reread(made: CompiledModel, graph: Graph) -> str | None:
     from kcompiler.verify import sample_inputs
 
-    if made.compilation.graph is None or target.name not in targets():
-        return None  # a package names its target, which has to be registered to read it
-    feeds = sample_inputs(made.compilation.graph)
+    feeds = sample_inputs(graph)
     one, other = made.run(feeds), load(made.to_bytes()).run(feeds)
     for name, value in one.items():
         if np.asarray(value).tobytes() != np.asarray(other[name]).tobytes():

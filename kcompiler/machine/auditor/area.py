@@ -6,7 +6,7 @@ the range that they cover.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import gcd, prod
@@ -112,23 +112,48 @@ def _residues(a: Area, modulus: int) -> tuple[int, int] | None:
 
 
 def _first_common(a: Area, b: Area) -> int | None:
-    """By laying one set out in cells and looking at it through the other."""
-    base = min(a.start, b.start)
-    unit = gcd(a.unit(base), b.unit(base))
-    cells = np.zeros((max(a.stop, b.stop) - base) // unit, np.bool_)
-    if cells.size > _WINDOW and a.dims:
-        return next((x for part in _slices(a) if (x := meet(part, b)) is not None), None)
-    a.of(cells, base, unit)[...] = True
-    found = b.of(cells, base, unit)
+    """By laying one set out in cells and looking at it through the other, large ones in halves."""
+    one, two = _clipped(a, b), _clipped(b, a)
+    if one is None or two is None:
+        return None
+    base = min(one.start, two.start)
+    unit = gcd(one.unit(base), two.unit(base))
+    size = (max(one.stop, two.stop) - base) // unit
+    if size > _WINDOW or not (one.dims or two.dims):
+        return _in_halves(one, two)
+    cells = np.zeros(size, np.bool_)
+    one.of(cells, base, unit)[...] = True
+    found = two.of(cells, base, unit)
     if not found.any():
         return None
     both = np.zeros_like(cells)
-    b.of(both, base, unit)[...] = found
+    two.of(both, base, unit)[...] = found
     return base + int(np.argmax(both)) * unit
 
 
-def _slices(a: Area) -> Iterator[Area]:
-    """The set cut along its outermost dimension."""
-    *inner, (stride, extent) = a.dims
-    for i in range(extent):
-        yield Area(a.start + i * stride, a.run, tuple(inner))
+def _clipped(a: Area, b: Area) -> Area | None:
+    """What of a set may lie between the ends of another: its run, or steps of the outermost."""
+    if not a.dims:
+        low, high = max(a.start, b.start), min(a.stop, b.stop)
+        return Area(low, high - low) if low < high else None
+    stride, extent = a.dims[-1]
+    reach = a.stop - stride * (extent - 1) - a.start
+    first = max(0, (b.start - a.start - reach) // stride + 1)
+    last = min(extent, -((a.start - b.stop) // stride))
+    return _steps(a, first, last) if first < last else None
+
+
+def _steps(a: Area, first: int, last: int) -> Area:
+    """Some steps of the outermost dimension."""
+    *inner, (stride, _) = a.dims
+    kept = [(stride, last - first)] if last - first > 1 else []
+    return Area(a.start + first * stride, a.run, (*inner, *kept))
+
+
+def _in_halves(a: Area, b: Area) -> int | None:
+    """The same, of sets too large to be laid out at once."""
+    if not a.dims:
+        return meet(a, b) if not b.dims else _in_halves(b, a)
+    extent = a.dims[-1][1]
+    halves = _steps(a, 0, extent // 2), _steps(a, extent // 2, extent)
+    return next((x for half in halves if (x := meet(half, b)) is not None), None)
