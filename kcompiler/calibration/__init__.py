@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kcompiler.calibration.data import MOST_SAMPLES, Samples, Source, read_samples
 from kcompiler.calibration.histogram import Histogram
-from kcompiler.calibration.observers import OBSERVERS, Range, observe
+from kcompiler.calibration.observers import OBSERVERS, Range, check_observer, observe
 from kcompiler.calibration.preprocess import Preprocess, parse_preprocess
 from kcompiler.calibration.recipe import Quantization
 
@@ -22,6 +22,7 @@ __all__ = [
     "Range",
     "Samples",
     "Source",
+    "check_observer",
     "observe",
     "parse_preprocess",
     "read_samples",

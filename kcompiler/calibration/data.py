@@ -82,7 +82,7 @@ class _Reader:
         elif isinstance(source, np.ndarray):
             yield from self._alone(source, "the calibration data")
         else:
-            for each in source:
+            for each in _iterated(source):
                 yield from self.samples(_checked(each))
 
     def _path(self, path: Path) -> Iterator[Run]:
@@ -202,7 +202,7 @@ def _shape_of_runs(
             return "one", shape
         if have[1:] == shape:
             return "stacked", shape
-        if shape and have[1:] == shape[1:] and have[0] >= shape[0]:
+        if have and shape and have[1:] == shape[1:] and have[0] >= shape[0]:
             return "batched", shape
         if shape and shape[0] == 1 and have == shape[1:]:
             return "bare", shape
@@ -238,6 +238,15 @@ def _labels(labels: Array | None, count: int, where: str) -> Array | None:
         why = f"there are {len(flat)} of type {flat.dtype} for {count} runs"
         raise UsageError("the labels do not fit the calibration data", where, why)
     return flat.astype(np.int64).reshape(count, -1)
+
+
+def _iterated(source: Iterable[Any]) -> Iterator[Any]:
+    try:
+        return iter(source)
+    except TypeError:
+        kind = type(source).__name__
+        fix = "a file, a folder, an array, arrays by input, or what yields these"
+        raise UsageError(f"calibration data cannot be a {kind}", fix=fix) from None
 
 
 def _checked(value: Any) -> Source:

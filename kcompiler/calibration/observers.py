@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,13 +115,18 @@ OBSERVERS: Mapping[str, Callable[[Histogram], Range]] = {
     "entropy": entropy,
     "mse": mean_square,
 }
+AUTO = "auto"  # of each tensor the one with the least error where it is used
+
+
+def check_observer(name: str, known: Sequence[str] = (*OBSERVERS, AUTO)) -> None:
+    """Raise `UsageError` for a name that is none of those known."""
+    if name not in known:
+        raise UsageError(f"there is no observer {name!r}", fix=f"one of: {', '.join(known)}")
 
 
 def observe(seen: Histogram, observer: str) -> Range:
-    """The range that an observer chooses; raises `UsageError` for an unknown one."""
-    if observer not in OBSERVERS:
-        known = ", ".join((*OBSERVERS, "auto"))
-        raise UsageError(f"there is no observer {observer!r}", fix=f"one of: {known}")
+    """The range that one of `OBSERVERS` chooses; raises `UsageError` for an unknown one."""
+    check_observer(observer, tuple(OBSERVERS))
     if not seen.total:
         return Range(0.0, 0.0)
     return OBSERVERS[observer](seen)

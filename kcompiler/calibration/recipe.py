@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from kcompiler.calibration.observers import AUTO, check_observer
 from kcompiler.calibration.preprocess import Preprocess, parse_preprocess
 from kcompiler.errors import UsageError
 
 if TYPE_CHECKING:
     from kcompiler.calibration.data import Source
-
-OBSERVER_NAMES = ("min-max", "percentile", "entropy", "mse", "auto")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +29,7 @@ class Quantization:
 
     data: Source | None = None
     preprocess: Preprocess = field(default_factory=Preprocess)
-    observer: str = "auto"
+    observer: str = AUTO
     symmetric: bool = False
     bias_correction: bool = True
     adaptive_rounding: bool = True
@@ -39,9 +38,7 @@ class Quantization:
     group_size: int = 32
 
     def __post_init__(self) -> None:
-        if self.observer not in OBSERVER_NAMES:
-            fix = f"one of: {', '.join(OBSERVER_NAMES)}"
-            raise UsageError(f"there is no observer {self.observer!r}", fix=fix)
+        check_observer(self.observer)
         if not 0 < self.min_sqnr < 200:
             why = f"it is {self.min_sqnr:g} dB"
             raise UsageError("the least SQNR is no sensible number", why=why, fix="30 is usual")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kcompiler.calibration import OBSERVERS
+from kcompiler.calibration import check_observer
 from kcompiler.errors import UsageError
 from kcompiler.graph.interpreter import HostRunner
 from kcompiler.graph.node import Array, Graph
@@ -81,9 +81,7 @@ class Quantize(Pass):
         return graph
 
     def _check(self) -> None:
-        if self.observer not in {*OBSERVERS, "auto"}:
-            known = ", ".join((*OBSERVERS, "auto"))
-            raise UsageError(f"there is no observer {self.observer!r}", fix=f"one of: {known}")
+        check_observer(self.observer)
         if not self.samples:
             why = "ranges of integers are learnt from samples of the inputs"
             raise UsageError("int8 needs calibration data", why=why, fix="--calibration DATA")

@@ -102,10 +102,10 @@ class Layer:
 
 
 def find_layers(graph: Graph) -> tuple[Layer, ...]:
-    """All products of float32, in the order of the graph."""
+    """All products of float32, in the order of the graph; not those that multiply nothing."""
     found = []
     for op in graph.nodes:
-        if isinstance(op, Conv | Contract) and op.dtype == F32:
+        if isinstance(op, Conv | Contract) and op.dtype == F32 and op.macs():
             constants = [i for i, o in enumerate(op.operands) if isinstance(o, Constant)]
             if len(constants) == 1 and not (isinstance(op, Conv) and constants == [0]):
                 found.append(Layer(op, constants[0]))

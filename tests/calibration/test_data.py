@@ -105,6 +105,10 @@ def test_scalars_and_vectors_have_no_layout() -> None:
     assert found["v"].tolist() == [0, 1, 2]
 
 
+def test_a_number_is_a_vector_of_one() -> None:
+    assert values(np.array(2.5), [("x", TensorType(F32, (1,)))]).tolist() == [[2.5]]
+
+
 def test_labels_go_with_their_runs() -> None:
     given = {"x": nchw(4), "labels": np.array([3, 1, 4, 1])}
     found = read_samples(given, IMAGES)
@@ -175,6 +179,9 @@ BAD: list[tuple[Any, Inputs, str]] = [
     ([], IMAGES, "there are no calibration data"),
     (iter([3]), IMAGES, "calibration data yield a int"),
     (iter(["x.npy"]), IMAGES, "calibration data yield a str"),
+    (5, IMAGES, "calibration data cannot be a int"),
+    (np.float32(2.5), IMAGES, "calibration data cannot be a float32"),
+    (np.array(2.5), [("x", TensorType(F32, (3,)))], "the calibration data do not fit"),
     (np.zeros((2, 2, 3)), TWO, "the model has several inputs"),
     ({"a": np.zeros((2, 2, 3))}, TWO, "an input has no calibration data"),
     ({"a": np.zeros((5, 2, 3)), "ids": np.zeros((4, 2), int)}, TWO, "different numbers"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kcompiler.calibration import OBSERVERS, Histogram, Range, observe
 from kcompiler.calibration.observers import LEVELS
-from kcompiler.calibration.recipe import OBSERVER_NAMES
+from kcompiler.calibration.recipe import Quantization
 from kcompiler.errors import UsageError
 from kcompiler.graph.node import Array
 
@@ -121,6 +121,9 @@ def test_entropy_cuts_where_onnxruntimes_does() -> None:
 
 
 def test_names() -> None:
-    assert (*OBSERVERS, "auto") == OBSERVER_NAMES
+    for name in (*OBSERVERS, "auto"):
+        assert Quantization(observer=name).observer == name
+    with pytest.raises(UsageError, match="there is no observer 'auto'"):
+        observe(seen(np.ones(3)), "auto")
     with pytest.raises(UsageError, match="there is no observer 'best'"):
         observe(seen(np.ones(3)), "best")

@@ -124,6 +124,16 @@ def test_a_model_without_products() -> None:
     assert Quantize().run(graph) is graph
 
 
+@pytest.mark.parametrize(("rows", "terms"), [(0, 16), (4, 0)])
+def test_products_of_nothing_stay_as_they_are(rows: int, terms: int) -> None:
+    x = tensor("x", rows, terms)
+    w = np.ones((terms, 8), np.float32)
+    graph = Graph("g", (x,), (("y", Contract(x, constant(w, F32), "ij,jk->ik", F32)),))
+    feeds = {"x": np.zeros((rows, terms), np.float32)}
+    made = Quantize(samples=(feeds,)).run(graph)
+    assert np.array_equal(run_graph(made, feeds)["y"], np.zeros((rows, 8)))
+
+
 def test_constant_channels_and_dead_filters() -> None:
     """Filters of zeros, of one weight, and data that never move."""
     w = np.zeros((3, 2, 1, 1), np.float32)
