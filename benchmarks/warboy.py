@@ -1,12 +1,13 @@
 """Predict the latencies that are published for FuriosaAI's Warboy, and compare.
 
-    python -m benchmarks.warboy [--fit] [--write] [NAME ...]
+    python -m benchmarks.warboy [--fit | --write | --rates] [NAME ...]
 
 Every second row of each target, in the order of the published tables, serves to fit three
 parameters of the chip (`PARAMETERS`), the others are held back. Without an option the table is
 printed for the chip as it is; `--fit` looks for the parameters anew and prints them; `--write`
-records the table that `kcompile targets warboy --calibration` prints. Names keep the rows whose
-text contains all of them.
+records the table that `kcompile targets warboy --calibration` prints, always the whole of it;
+`--rates` prints which part of the chip's peak a published time means, and the time predicted
+without `sustained`. Names keep the rows whose text contains all of them.
 
 A network runs on the NPU alone, int8 in and out. Where a measurement includes the transfers over
 PCIe, the prediction adds one for the inputs and one for the outputs.
@@ -190,17 +191,34 @@ def measured(rows: Sequence[Published]) -> Measured:
     return Measured(parameters, tuple(found))
 
 
-def main() -> int:
-    """Print the table, or the parameters."""
+def rates(row: Published) -> str:
+    """A line: the part of the peak that the published time means, the time without `sustained`."""
+    chip = find_target(row.target).chip
+    cells = chip.matrix.rows.value * chip.matrix.columns.value * chip.cores.value
+    macs = sum(kernel.macs for kernel in program_of(row).kernels)
+    part = macs / (row.milliseconds / 1e3 * cells * chip.clock.value)
+    without = 1e3 * seconds(row, with_sustained(chip, 1.0))
+    return (
+        f"{row.what} on {row.target}: {row.milliseconds:.4g} ms are {part:.1%} of the peak; "
+        f"without sustained {without:.4g} ms predicted"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, the parameters or the rates."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.warboy",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("--fit", action="store_true")
-    parser.add_argument("--write", action="store_true")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--fit", action="store_true")
+    what.add_argument("--write", action="store_true")
+    what.add_argument("--rates", action="store_true")
     parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.write and options.names:
+        parser.error("--write records every row: leave the names out")
     if options.fit:
         values = fit(halves()[0])
         for (fact, target, meaning), value in zip(PARAMETERS, values, strict=True):
@@ -209,6 +227,10 @@ def main() -> int:
     chosen = [
         r for r in published() if all(name in f"{r.what} {r.target}" for name in options.names)
     ]
+    if options.rates:
+        for row in chosen:
+            print(rates(row))
+        return 0
     table = measured(chosen)
     Console(width=160).print(measured_table(table))
     if options.write:

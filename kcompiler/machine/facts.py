@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-Tag = Literal["P", "P2", "M3", "D", "R", "A", "U"]
+Tag = Literal["P", "P2", "M3", "D", "F", "R", "A", "U"]
 
 TAGS: dict[Tag, str] = {
     "P": "published by the vendor or by MLCommons",
     "P2": "published, read through a secondary text that cites the vendor",
     "M3": "measured by a third party and published by them",
     "D": "derived from published or measured figures",
+    "F": "fitted: chosen so that predictions come near published latencies; not public",
     "R": "from general knowledge, not re-read at the source: unverified",
     "A": "not public: assumed, so that the published figures close",
     "U": "unknown: no public source; a free parameter",
 }
-UNCERTAIN: frozenset[Tag] = frozenset({"R", "A", "U"})
+UNCERTAIN: frozenset[Tag] = frozenset({"F", "R", "A", "U"})
 
 T = TypeVar("T", int, float, str)
 

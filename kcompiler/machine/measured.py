@@ -51,14 +51,21 @@ class Measured:
         return [abs(row.error) for row in self.rows if row.fitted == fitted]
 
     def summary(self) -> str:
-        """Median and worst error of the rows held back, in a sentence."""
+        """Median and worst error of the rows held back, in a sentence; a part may have none."""
         held = self.errors(fitted=False)
+        if not held:
+            return "no held rows: nothing here says how good the predictions are"
         worst = max((r for r in self.rows if not r.fitted), key=lambda r: abs(r.error))
-        return (
+        text = (
             f"{len(held)} held rows: median absolute error {median(held):.0%}, worst "
-            f"{worst.error:+.0%} ({worst.what} on {worst.target}); {len(self.parameters)} "
-            f"parameters fitted to the other {len(self.rows) - len(held)}, whose median is "
-            f"{median(self.errors(fitted=True)):.0%}"
+            f"{worst.error:+.0%} ({worst.what} on {worst.target})"
+        )
+        fitted = self.errors(fitted=True)
+        if not fitted:
+            return text
+        return (
+            f"{text}; {len(self.parameters)} parameters fitted to the other {len(fitted)}, "
+            f"whose median is {median(fitted):.0%}"
         )
 
 

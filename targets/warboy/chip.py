@@ -2,7 +2,7 @@
 
 Tags: `kcompiler.machine.facts.TAGS`. Keys in brackets: the list of sources in README.md. FuriosaAI
 published its own compiler's machine description [ML11], whose keys the sources name; what it leaves
-open is assumed (tag A), and README.md argues the assumptions.
+open is assumed (tag A) or fitted (tag F), and README.md argues the assumptions.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ DRAM = Memory(
 )
 
 HOST = HostLink(
-    bandwidth=Fact(3.67e9, "D", f"{_FITTED}; PCIe 4.0 x8 [FSDK] gives 15.75 GB/s at most"),
+    bandwidth=Fact(3.67e9, "F", f"{_FITTED}; PCIe 4.0 x8 [FSDK] gives 15.75 GB/s at most"),
     latency=Fact(5e-6, "A", "not public: a driver's call, a doorbell and a DMA over PCIe"),
     macs=Fact(2e11, "A", "of the host, which is the user's: a few cores with wide vectors"),
     memory=Fact(2e10, "A", "of the host, which is the user's: one thread streaming"),
@@ -76,7 +76,7 @@ def _dot(sustained: float) -> DotEngine:
         shifter=Fact(
             48, "P", "shift_register_width [ML11]: a dot product's data and the next bytes"
         ),
-        sustained=Fact(sustained, "D", _FITTED),
+        sustained=Fact(sustained, "F", _FITTED),
     )
 
 

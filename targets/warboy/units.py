@@ -303,7 +303,7 @@ DRAM = Instructions(
     wait=isa.SyncWait,
     load=isa.DmaLoad,
     store=isa.DmaStore,
-    gather=transfers.BoxGather,  # never said: see legality.no_gather
+    gather=transfers.BoxGather,  # never said: see legality.has_a_kernel
     contract=Contract,  # Dot, which the lowering makes itself
     nest=isa.VectorNest,
 )

@@ -29,6 +29,14 @@ def test_only_held_rows_say_how_good_predictions_are() -> None:
     )
 
 
+def test_a_part_of_a_table_has_a_summary_too() -> None:
+    assert Measured((), (row(1, 9, fitted=True),)).summary().startswith("no held rows")
+    assert Measured((), ()).summary().startswith("no held rows")
+    assert Measured((), (row(1, 1.1),)).summary() == (
+        "1 held rows: median absolute error 10%, worst +10% (a net on chip)"
+    )
+
+
 def test_the_file(tmp_path: Path) -> None:
     write_measured(TABLE, tmp_path / "table.json")
     assert read_measured(tmp_path / "table.json") == TABLE

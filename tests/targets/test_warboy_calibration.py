@@ -1,6 +1,7 @@
 """The recorded table is what the benchmark computes, from the parameters that the chip has."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,16 @@ def test_the_chip_has_the_parameters_that_were_fitted() -> None:
     for each in TABLE.parameters:
         fact = facts(find_target(each.target).chip)[each.fact]
         assert fact.value == each.value
-        assert "fitted" in fact.source
+        assert fact.tag == "F"
+        assert fact.uncertain
+
+
+def test_no_other_number_is_fitted() -> None:
+    fitted = {(each.fact, each.target) for each in TABLE.parameters}
+    for target in (warboy.ONE, warboy.BOTH):
+        found = {p for p, f in facts(find_target(target).chip).items() if f.tag == "F"}
+        # one link, whose bandwidth is fitted with both elements
+        assert found == {fact for fact, of in fitted if of == target} | {"host.bandwidth"}
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,6 +59,16 @@ def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
 def test_another_target_says_that_nothing_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["targets", "rebel", "--calibration"]) != 0
     assert "rebel is not calibrated" in capsys.readouterr().err
+
+
+def test_a_part_of_the_table_is_never_recorded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(warboy, "FILE", tmp_path / "table.json")
+    with pytest.raises(SystemExit):
+        warboy.main(["--write", "no such row"])
+    assert "leave the names out" in capsys.readouterr().err
+    assert not warboy.FILE.exists()
 
 
 def recomputed(what: str, target: str) -> None:
