@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,13 +46,20 @@ class GroupWeights(Pass):
         done: dict[int, Op] = {}
         shared = _read_otherwise(ir)
 
+        whys: Counter[str] = Counter()
+
         def narrowed(node: Op) -> Op:
-            return self._product(node, rows, done, shared) if isinstance(node, Contract) else node
+            if not isinstance(node, Contract):
+                return node
+            made = self._product(node, rows, done, shared)
+            whys.update([made] if isinstance(made, str) else [])
+            return node if isinstance(made, str) else made
 
         made = ir.rewrite(narrowed)
         if self.log is not None:
             words = f"int{self.bits} in groups of {self.size}"
-            self.log.append(Report(layers=tuple(rows), weights=words))
+            remarks = () if rows else (_nothing(words, whys),)
+            self.log.append(Report(layers=tuple(rows), weights=words, remarks=remarks))
         return made
 
     def _product(
@@ -60,13 +68,15 @@ class GroupWeights(Pass):
         rows: list[LayerReport],
         done: dict[int, Op],
         shared: set[tuple[int, int]],
-    ) -> Op:
-        """The product with weights that are made of integers, if it has any."""
+    ) -> Op | str:
+        """The product with weights that are made of integers, or why it keeps its own."""
         found = _weights(op)
-        if found is None or op.extents[found.summed] % self.size:
-            return op
+        if found is None:
+            return "no constant matrix of floats"
+        if op.extents[found.summed] % self.size:
+            return f"sums that are no multiple of {self.size}"
         if _memory(found.value) in shared:
-            return op
+            return "weights that something else reads too"
         if id(found.value) not in done:
             done[id(found.value)] = self._numbers(found, op, rows)
         operands = list(op.operands)
@@ -99,6 +109,14 @@ class _Weights:
     place: int
     letters: str
     summed: str
+
+
+def _nothing(words: str, whys: Counter[str]) -> str:
+    """The sentence for a model of which nothing fits."""
+    if not whys:
+        return f"no weights are {words}: the model has no products of matrices"
+    listed = ", ".join(f"{why} ({count})" for why, count in sorted(whys.items()))
+    return f"no weights are {words}: of {whys.total()} products, {listed}"
 
 
 def _read_otherwise(graph: Graph) -> set[tuple[int, int]]:

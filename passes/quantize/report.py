@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kcompiler.graph.node import Graph
@@ -27,7 +27,7 @@ class Report:
 
     Ranges come from `samples` runs, of which there were `more`; roundings, biases and ratios from
     the first `walked`. `given` says that the model came quantized. Where `weights` alone are
-    integers, in words, layers say how near these are.
+    integers, in words, layers say how near these are. `remarks` are sentences beside the tables.
     """
 
     tensors: tuple[Stored, ...] = ()
@@ -39,28 +39,33 @@ class Report:
     more: bool = False
     given: bool = False
     weights: str = ""
+    remarks: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
-        """The report as an object."""
-        found = asdict(self)
+        """The report as an object, without what are notes alone."""
+        found = asdict(replace(self, remarks=()))
+        del found["remarks"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
 
     def notes(self) -> tuple[str, ...]:
         """What a user should know, in sentences."""
         if self.given:
             return ("the model is quantized already: its scales are taken as they are",)
+        if self.weights and not self.layers:
+            return self.remarks
         if self.weights:
             return (f"the weights of {len(self.layers)} products are {self.weights}",)
         found = [self._note()]
         if self.more:
             found.append(f"calibration stopped after {self.samples} runs: there were more data")
+        found += self.remarks
         found += [f"{row.name} stays float: {row.why}" for row in self.sensitivity if row.kept]
         return tuple(found)
 
     def _note(self) -> str:
         if not self.tensors:
             return "nothing of the model is int8" + (
-                "" if self.sensitivity else ": it has no products"
+                "" if self.sensitivity or self.remarks else ": it has no products"
             )
         kinds = sorted({t.observer for t in self.tensors})
         return (

@@ -15,7 +15,7 @@ from kcompiler.errors import UsageError
 from kcompiler.graph.build import constant
 from kcompiler.graph.interpreter import run_graph
 from kcompiler.graph.node import Array, Constant, Graph, Op
-from kcompiler.graph.operators import Concat, Contract, Gather, Transpose
+from kcompiler.graph.operators import Concat, Contract, Gather, Relu, Transpose
 from kcompiler.graph.types import F16, F32, I64
 from kcompiler.passes.group_weights import GroupWeights, quantize_groups
 from kcompiler.passes.quantize import Report
@@ -117,12 +117,23 @@ def test_what_keeps_its_weights() -> None:
     graph, _ = product(40, 4)
     made, report = narrowed(graph, 4, 32)
     assert made is graph or not report.layers
+    nothing = "no weights are int4 in groups of 32"
+    why = "of 1 products, sums that are no multiple of 32 (1)"
+    assert report.notes() == (f"{nothing}: {why}",)
     table = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
     at = tensor("at", 5, dtype=I64)
     rows = Gather(constant(table, F32), at, 0)
     head = Contract(rows, Constant(table.T), "ij,jk->ik", F32)
     tied = Graph("g", (at,), (("y", head),))
-    assert not narrowed(tied, 4, 32)[1].layers
+    report = narrowed(tied, 4, 32)[1]
+    assert not report.layers
+    assert report.notes()[0].endswith("of 1 products, weights that something else reads too (1)")
+    empty = Graph("g", (at,), (("y", Relu(rows)),))
+    why = "the model has no products of matrices"
+    assert narrowed(empty, 4, 32)[1].notes() == (f"{nothing}: {why}",)
+    x = tensor("x", 4, 4)
+    free = Graph("g", (x,), (("y", Contract(x, x, "ij,jk->ik", F32)),))
+    assert "no constant matrix of floats (1)" in narrowed(free, 4, 32)[1].notes()[0]
     moved = Contract(rows, Transpose(constant(table, F32), (1, 0)), "ij,jk->ik", F32)
     assert not narrowed(Graph("g", (at,), (("y", moved),)), 4, 32)[1].layers
 
