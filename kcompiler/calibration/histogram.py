@@ -22,12 +22,15 @@ class Histogram:
         self.reach = 0.0
         self.low = np.inf
         self.high = -np.inf
+        self.left_out = 0
 
     def add(self, values: Array) -> None:
-        """Count values; those that are not finite are left out."""
+        """Count values; those that are not finite are left out, and `left_out` counts them."""
         flat = np.asarray(values, np.float32).reshape(-1)
         if not np.isfinite(flat).all():
-            flat = flat[np.isfinite(flat)]
+            known = flat[np.isfinite(flat)]
+            self.left_out += flat.size - known.size
+            flat = known
         if not flat.size:
             return
         low, high = float(flat.min()), float(flat.max())

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from kcompiler.calibration import check_observer
+from kcompiler.calibration import Histogram, check_observer
 from kcompiler.errors import UsageError
 from kcompiler.graph.interpreter import HostRunner
-from kcompiler.graph.node import Array, Graph
+from kcompiler.graph.node import Array, Graph, Op
 from kcompiler.graph.operators import Dequantize
 from kcompiler.graph.operators import Quantize as QuantizeOp
 from kcompiler.passes.quantize.equalize import equalized
 from kcompiler.passes.quantize.insert import Insert
-from kcompiler.passes.quantize.layers import Layer, find_layers, source
+from kcompiler.passes.quantize.layers import Layer, find_layers, source, why_float
 from kcompiler.passes.quantize.points import every, needed
 from kcompiler.passes.quantize.report import Report, reported
 from kcompiler.passes.quantize.sensitivity import Sensitivity, choose_kept
@@ -62,16 +63,16 @@ class Quantize(Pass):
         if self.equalize:
             graph = equalized(graph, self.samples, self.host)
             layers = _with_numbers(find_layers(graph))
-        made = self._decide(graph, layers)
+        made, layers, remarks = self._decide(graph, layers)
         rows: tuple[Sensitivity, ...] = ()
         if self.min_sqnr > 0:
             few = self.samples[: _walked(graph, self.samples)]
             rows = choose_kept(graph, layers, made, few, self.min_sqnr, host=self.host)
             kept = {row.layer for row in rows if row.kept}
             layers = tuple(layer for i, layer in enumerate(layers) if i not in kept)
-            made = self._decide(graph, layers, whole=not kept)
+            made, layers, _ = self._decide(graph, layers, whole=not kept)
         counts = len(self.samples), _walked(graph, self.samples)
-        report = reported(graph, made, rows, counts, self.more)
+        report = replace(reported(graph, made, rows, counts, self.more), remarks=remarks)
         made_of = Insert(graph, layers, made, everything=self.everything)
         return self._told(made_of.run(), report)
 
@@ -86,19 +87,32 @@ class Quantize(Pass):
             why = "ranges of integers are learnt from samples of the inputs"
             raise UsageError("int8 needs calibration data", why=why, fix="--calibration DATA")
 
-    def _decide(self, graph: Graph, layers: tuple[Layer, ...], *, whole: bool = True) -> Decisions:
+    def _decide(
+        self, graph: Graph, layers: tuple[Layer, ...], *, whole: bool = True
+    ) -> tuple[Decisions, tuple[Layer, ...], tuple[str, ...]]:
+        """The decisions, the layers whose numbers allow integers, and remarks on the others."""
         # Where layers were kept, nothing is rounded for the sake of a sum of bytes.
-        few = needed(graph, layers, pools=whole)
-        points = every(graph, layers) if self.everything else few
+        points = self._points(graph, layers, whole=whole)
         seen = histograms(graph, self.samples, points, self.host)
+        whys = [why_float(graph, layer, seen) for layer in layers]
+        pairs = list(zip(layers, whys, strict=True))
+        remarks = tuple(f"{layer.name} stays float: {why}" for layer, why in pairs if why)
+        layers = tuple(layer for layer, why in pairs if not why)
+        points = [p for p in self._points(graph, layers, whole=whole) if self._takes(seen[id(p)])]
         settings = Settings(
             self.observer, self.symmetric, self.bias_correction, self.adaptive_rounding
         )
         count = _walked(graph, self.samples)
         labels = None if self.labels is None else self.labels[:count]
-        return Walk(graph, layers, points, settings, self.host).run(
-            self.samples[:count], seen, labels
-        )
+        walk = Walk(graph, layers, points, settings, self.host)
+        return walk.run(self.samples[:count], seen, labels), layers, remarks
+
+    def _points(self, graph: Graph, layers: tuple[Layer, ...], *, whole: bool) -> list[Op]:
+        return every(graph, layers) if self.everything else needed(graph, layers, pools=whole)
+
+    def _takes(self, seen: Histogram) -> bool:
+        """Whether integers may stand for it: a chip that has nothing else cuts the infinite."""
+        return self.everything or not seen.left_out
 
 
 def _with_numbers(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

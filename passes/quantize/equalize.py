@@ -30,8 +30,10 @@ def equalized(
     if not groups:
         return graph
     ranges = _ranges(graph, groups, samples[:_MOST_SAMPLES], host)
-    factors = [_factors(g, ranges) for g in groups]
-    return _Scaled(graph, groups, factors).run()
+    with np.errstate(invalid="ignore"):
+        factors = {id(g): _factors(g, ranges) for g in groups}
+    groups = [g for g in groups if np.isfinite(factors[id(g)]).all()]
+    return _Scaled(graph, groups, [factors[id(g)] for g in groups]).run()
 
 
 def _ranges(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from kcompiler.calibration import Histogram
 from kcompiler.graph.node import Array, Constant, Graph, Op
 from kcompiler.graph.operators import (
     Add,
@@ -19,6 +20,8 @@ from kcompiler.graph.operators import (
 )
 from kcompiler.graph.types import F32
 from kcompiler.kernel.views import is_movement
+
+_LARGEST = 1e15  # of data: float32 has sums of their squares
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,21 @@ def find_layers(graph: Graph) -> tuple[Layer, ...]:
             elif not constants and isinstance(op, Contract):
                 found.append(Layer(op, -1))
     return tuple(found)
+
+
+def why_float(graph: Graph, layer: Layer, seen: Mapping[int, Histogram]) -> str:
+    """Why a layer cannot become integers, by its numbers; nothing if it can."""
+    own = bias_of(graph, layer)
+    if layer.weights is not None and not np.isfinite(layer.weights.value).all():
+        return "its weights are not all finite"
+    if own is not None and not np.isfinite(own[1].value).all():
+        return "its bias is not all finite"
+    read = [seen[id(source(x))] for x in layer.data if id(source(x)) in seen]
+    if any(each.left_out for each in read):
+        return "its data are not all finite"
+    if any(max(-each.low, each.high) > _LARGEST for each in read):
+        return f"its data go beyond {_LARGEST:.0e}"
+    return ""
 
 
 def source(op: Op) -> Op:

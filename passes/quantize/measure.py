@@ -10,23 +10,42 @@ import numpy as np
 from kcompiler.graph.node import Array
 
 
+def finite(x: Array) -> Array:
+    """The tensor with 0 for what is no number or infinite."""
+    known = np.isfinite(x)
+    return x if known.all() else np.where(known, x, np.zeros((), x.dtype))
+
+
 @dataclass
 class Ratio:
-    """Sums over many pairs of what should be and what is."""
+    """Sums over many pairs of what should be and what is.
+
+    Where nothing finite should be, there is no ratio: such elements are left out, and what should
+    be finite and is not counts as 0. `broken` counts both, unless they are the same.
+    """
 
     signal: float = 0.0
     noise: float = 0.0
     found: float = 0.0
     product: float = 0.0
+    broken: int = 0
 
     def add(self, expected: Array, found: Array) -> None:
         """Count one pair."""
         a, b = (v.reshape(-1).astype(np.float64) for v in (expected, found))
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            a, b = self._comparable(a, b)
         self.signal += float(a @ a)
         self.found += float(b @ b)
         self.product += float(a @ b)
         difference = a - b
         self.noise += float(difference @ difference)
+
+    def _comparable(self, a: Array, b: Array) -> tuple[Array, Array]:
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        self.broken += int(np.sum(~same & ~(np.isfinite(a) & np.isfinite(b))))
+        known = np.isfinite(a)
+        return a[known], finite(b[known])
 
     @property
     def sqnr_db(self) -> float | None:

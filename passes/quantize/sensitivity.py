@@ -9,10 +9,10 @@ import numpy as np
 
 from kcompiler.graph.interpreter import HostRunner, run_graph, run_nodes
 from kcompiler.graph.node import Array, Constant, Graph, Op
-from kcompiler.graph.operators import Host
+from kcompiler.graph.operators import Host, Item
 from kcompiler.passes.quantize.insert import Insert
 from kcompiler.passes.quantize.layers import Layer, source
-from kcompiler.passes.quantize.measure import Ratio
+from kcompiler.passes.quantize.measure import Ratio, finite
 from kcompiler.passes.quantize.points import needed
 from kcompiler.passes.quantize.walk import Decisions, Samples
 
@@ -56,16 +56,18 @@ def choose_kept(
     rows = []
     for i in map(int, order):
         ratio, share = _decibel(alone.signal, float(noise[i])), float(noise[i]) / total
-        why = _why(i in kept, ratio, share, wanted_db)
+        words = (
+            "exact" if not noise[i] else "nothing but noise" if ratio is None else f"{ratio:.1f} dB"
+        )
+        why = _why(i in kept, words, share, wanted_db)
         rows.append(Sensitivity(i, layers[i].name, ratio, share, i in kept, why))
     return tuple(rows)
 
 
-def _why(kept: bool, alone: float | None, share: float, wanted_db: float) -> str:
+def _why(kept: bool, alone: str, share: float, wanted_db: float) -> str:
     if not kept:
         return f"the outputs reach {wanted_db:g} dB with it in integers"
-    ratio = "exact" if alone is None else f"{alone:.1f} dB"
-    return f"alone it leaves the outputs {ratio}, {share:.0%} of the noise; {wanted_db:g} dB wanted"
+    return f"alone it leaves the outputs {alone}, {share:.0%} of the noise; {wanted_db:g} dB wanted"
 
 
 def _next(
@@ -113,7 +115,11 @@ class _Reached:
         for sample, expected in zip(self.samples, self.expected, strict=True):
             for name, value in run_graph(quantized, sample, self.host).items():
                 ratio.add(expected[name], value)
-        return np.inf if ratio.sqnr_db is None else ratio.sqnr_db
+        if ratio.broken:
+            return -np.inf
+        if not ratio.noise:
+            return np.inf
+        return -np.inf if ratio.sqnr_db is None else ratio.sqnr_db
 
 
 class _Alone:
@@ -128,7 +134,7 @@ class _Alone:
         self.values = [dict(_values(graph, s, host)) for s in samples]
         self.outputs = [value for _, value in graph.outputs]
         self.signal = sum(
-            float(np.sum(np.square(v[id(o)], dtype=np.float64)))
+            float(np.sum(np.square(finite(v[id(o)]), dtype=np.float64)))
             for v in self.values
             for o in self.outputs
         )
@@ -151,16 +157,27 @@ class _Alone:
     def _noise(self, layer: Layer, after: Iterable[Op], values: dict[int, Array]) -> float:
         shift = self.made.shifts.get(id(layer.op), np.zeros((), np.float32))
         changed = {id(layer.op): layer.op.evaluate(*self._rounded(layer, values)) + shift}
+        hosted: dict[int, Sequence[Array]] = {}
         for node in after:
+            if isinstance(node, Item):
+                changed[id(node)] = np.asarray(hosted[id(node.host)][node.index])
+                continue
+            operands = [
+                changed[id(o)] if id(o) in changed else values[id(o)] for o in node.operands
+            ]
             if isinstance(node, Host):
-                return 0.0  # what the host makes of it is not told apart
-            operands = [changed.get(id(o), values.get(id(o))) for o in node.operands]
-            changed[id(node)] = node.evaluate(*operands)
-        return sum(
-            float(np.sum(np.square(changed[id(o)] - values[id(o)], dtype=np.float64)))
-            for o in self.outputs
-            if id(o) in changed
-        )
+                hosted[id(node)] = self._hosted(node, operands)
+            else:
+                changed[id(node)] = node.evaluate(*operands)
+        ratio = Ratio()
+        for output in (o for o in self.outputs if id(o) in changed):
+            ratio.add(values[id(output)], changed[id(output)])
+        return ratio.noise
+
+    def _hosted(self, node: Host, operands: Sequence[Array]) -> Sequence[Array]:
+        if self.host is None:
+            raise ValueError("the graph has a host operator, and nothing was given to run it")
+        return self.host(node, operands)
 
     def _rounded(self, layer: Layer, values: dict[int, Array]) -> list[Array]:
         """The operands as integers stand for them; what moves data moves the rounded ones."""

@@ -16,7 +16,7 @@ from kcompiler.graph.interpreter import HostRunner, run_nodes
 from kcompiler.graph.node import Array, Graph, Input, Op
 from kcompiler.graph.operators import Host, Item
 from kcompiler.passes.quantize.layers import Layer, bias_of, source
-from kcompiler.passes.quantize.measure import OutputReport, Ratio, report_output
+from kcompiler.passes.quantize.measure import OutputReport, Ratio, finite, report_output
 from kcompiler.passes.quantize.rounding import moments, round_weights
 from kcompiler.passes.quantize.scheme import Scheme
 from kcompiler.passes.quantize.weights import Weights, quantize_weights
@@ -177,13 +177,14 @@ class Walk:
         """The integers of a layer's weights, chosen for the data that arrive."""
         if layer.weights is None:
             raise ValueError(f"{layer.name} has no weights")
-        data, least = id(layer.data[0]), self._least_scale(layer)
+        data = [finite(x) for x in self.near[id(layer.data[0])]]
+        least = self._least_scale(layer)
         if self.settings.adaptive_rounding:
             centred = self.settings.bias_correction
-            seen = moments(layer, self.near[data], centred=centred)
+            seen = moments(layer, data, centred=centred)
             if seen is not None:
                 return round_weights(layer, seen, least)
-        power = layer.power(self.near[data])
+        power = layer.power(data)
         return quantize_weights(layer.weights.value, layer.kept, power, least)
 
     def _least_scale(self, layer: Layer) -> Array | float:
@@ -203,10 +204,11 @@ class Walk:
         shape = tuple(1 if d in layer.averaged else n for d, n in enumerate(layer.op.shape))
         lost = np.zeros(shape)
         if self.settings.bias_correction:
-            means = [
-                np.mean(a.astype(np.float64) - b, layer.averaged, keepdims=True)
-                for a, b in zip(exact, near, strict=True)
-            ]
+            with np.errstate(invalid="ignore"):
+                means = [
+                    np.mean(finite(a.astype(np.float64) - b), layer.averaged, keepdims=True)
+                    for a, b in zip(exact, near, strict=True)
+                ]
             lost = np.mean(means, 0)
         own = bias_of(self.graph, layer)
         known = np.zeros(shape) if own is None else np.broadcast_to(own[1].value, shape)
@@ -234,7 +236,8 @@ class Walk:
 
     def _noise(self, node: Op, scheme: Scheme) -> float:
         pairs = zip(self.exact[id(node)], self.near[id(node)], strict=True)
-        return sum(float(np.sum(np.square(scheme.near(b) - a), dtype=np.float64)) for a, b in pairs)
+        differences = (finite(scheme.near(b) - a) for a, b in pairs)
+        return sum(float(np.sum(np.square(d), dtype=np.float64)) for d in differences)
 
 
 def _with_last_uses(graph: Graph) -> Iterator[tuple[Op, list[int]]]:

@@ -61,7 +61,7 @@ def test_growth_keeps_counts_where_they_are() -> None:
 
 def test_what_is_not_finite_is_not_counted() -> None:
     found = seen(np.array([np.inf, -np.inf, np.nan, 2.0]))
-    assert (found.total, found.low, found.high) == (1, 2.0, 2.0)
+    assert (found.total, found.low, found.high, found.left_out) == (1, 2.0, 2.0, 3)
     assert observe(Histogram(), "mse") == Range(0.0, 0.0)
 
 
