@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -170,6 +171,32 @@ def test_budgets() -> None:
     more = replace(program, used={**program.used, "l1": 1 << 30})
     found = audit_program(more, whole.target).findings
     assert found[0].why.startswith("uses 1,073,741,824 bytes of l1, which has")
+
+
+@pytest.mark.parametrize("shape", [(100 << 30,), (1 << 60,), (3, 1 << 36)])
+def test_a_claim_of_any_size_is_a_finding(shape: tuple[int, ...]) -> None:
+    """Forged bytes may say anything; the auditor takes no more room for it."""
+    whole = net("convolutional")
+    program = whole.whole()
+    used = {m.name: m.size.value for m in whole.target.chip.memories}
+    *others, kernel = program.kernels
+    output = replace(kernel.output, shape=shape)
+    forged = replace(program, kernels=(*others, replace(kernel, output=output)), used=used)
+    tracemalloc.start()
+    found = audit_program(forged, whole.target).findings
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 29
+    assert any(f.property == "writes" and output.name in f.why for f in found)
+
+
+def test_an_instruction_that_cannot_say_what_it_multiplies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = net("deep")
+    kind = next(type(x) for block in whole.blocks for x in block if x.mnemonic == "matrix.contract")
+    monkeypatch.setattr(kind, "products", lambda *_: 1 // 0)
+    assert any("cannot say what it multiplies" in f.why for f in whole.audit())
 
 
 def test_overlapping_tensors() -> None:

@@ -81,7 +81,10 @@ class _Audit:
 
     def _steps(self) -> Iterator[Broken]:
         """The budgets of each instruction; what is beyond them is looked at no further."""
-        used, cores = dict(self.program.used), self.target.chip.cores.value
+        chip = self.target.chip
+        sizes = {m.name: m.size.value for m in chip.memories}
+        used = {n: min(used, sizes.get(n, 0)) for n, used in self.program.used.items()}
+        cores = chip.cores.value
         kept = []
         for step in self.steps:
             broken = list(step_budgets(self.owner[step.place], step, used, cores))

@@ -11,6 +11,9 @@ import numpy as np
 from kcompiler.graph.node import Array
 from kcompiler.machine.auditor.area import Area
 
+MOST_CELLS = 1 << 28
+"""Cells and elements that are laid out at once: bytes that are forged may claim any number."""
+
 
 class Cells:
     """A grid of cells fine enough for all accesses of a memory in one kernel."""
@@ -36,9 +39,17 @@ class Cells:
         marked = np.zeros(self.count, np.bool_)
         self.of(marked, touched)[...] = bad
         first = int(np.argmax(marked))
-        if self.edges is not None:
-            return int(self.edges[first]), int(self.edges[first + 1])
-        return self.base + first * self.unit, self.base + (first + 1) * self.unit
+        return self.edge(first), self.edge(first + 1)
+
+    def edge(self, cell: int) -> int:
+        """Where a cell begins; that of `count` is where the last one ends."""
+        return self.base + cell * self.unit if self.edges is None else int(self.edges[cell])
+
+    def nbytes(self, marked: Array) -> int:
+        """Bytes of the cells that are marked."""
+        if self.edges is None:
+            return int(np.count_nonzero(marked)) * self.unit
+        return int(np.diff(self.edges)[marked].sum())
 
 
 @dataclass

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import gcd
 
 import numpy as np
 
 from kcompiler.graph.node import Array
 from kcompiler.machine.auditor.area import Area, meet
+from kcompiler.machine.auditor.cells import MOST_CELLS, Cells
 from kcompiler.machine.auditor.finding import Broken
 from kcompiler.machine.auditor.observe import Access, Step
 from kcompiler.machine.program import Binding
@@ -28,16 +28,21 @@ def coverage(
             why = f"writes bytes of {output.name} more than once itself"
             span = access.area.start, access.area.stop
             yield Broken("writes", why, number, step, output.memory, span)
-    unit = gcd(output.nbytes, *(a.area.unit(output.address) for _, a in stores))
-    count = np.zeros(output.nbytes // unit, np.uint8)
+    whole = Area(output.address, output.nbytes)
+    cells = Cells([whole, *(a.area for _, a in stores)])
+    if cells.count > MOST_CELLS:
+        why = f"{cells.count:,} parts of {output.name} are too many to tell that each is written"
+        yield Broken("writes", why, number, None, output.memory, (whole.start, whole.stop))
+        return
+    count = np.zeros(cells.count, np.uint8)
     for _, access in stores:
-        cells = access.area.of(count, output.address, unit)
-        np.minimum(cells, _MANY - 1, out=cells)
-        cells += 1
-    yield from _repeated(number, output, stores, _first_run(count > 1, output.address, unit))
-    hole = _first_run(count == 0, output.address, unit)
+        touched = cells.of(count, access.area)
+        np.minimum(touched, _MANY - 1, out=touched)
+        touched += 1
+    yield from _repeated(number, output, stores, _first_run(cells, count > 1))
+    hole = _first_run(cells, count == 0)
     if hole is not None:
-        missing = int((count == 0).sum()) * unit
+        missing = cells.nbytes(count == 0)
         why = f"{missing:,} of {output.nbytes:,} bytes of {output.name} are never written"
         yield Broken("writes", why, number, None, output.memory, hole)
 
@@ -60,11 +65,11 @@ def _repeated(
         yield Broken("writes", why, number, both[0], output.memory, span)
 
 
-def _first_run(cells: Array, base: int, unit: int) -> tuple[int, int] | None:
-    """The first range of cells that are set, in bytes."""
-    first = int(np.argmax(cells)) if len(cells) else 0
-    if not len(cells) or not cells[first]:
+def _first_run(cells: Cells, marked: Array) -> tuple[int, int] | None:
+    """The first range of cells that are marked, in bytes."""
+    first = int(np.argmax(marked))
+    if not marked[first]:
         return None
-    after = cells[first:]
+    after = marked[first:]
     length = int(np.argmin(after)) or len(after)
-    return base + first * unit, base + (first + length) * unit
+    return cells.edge(first), cells.edge(first + length)

@@ -21,6 +21,9 @@ from kcompiler.machine.instruction import Isa
 from kcompiler.machine.queues import is_wait
 from kcompiler.machine.simulator.memories import Elements, MachineFault
 
+UNUSABLE = (ArithmeticError, LookupError, MemoryError, TypeError, ValueError)
+"""What fields that make no sense may raise in an instruction's own code."""
+
 
 @dataclass(frozen=True)
 class Access:
@@ -155,11 +158,14 @@ def _step(place: int, item: Isa, chip: Chip) -> Step:
         item.execute(watcher)
     except MachineFault as error:
         fault = str(error)
-    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-        fault = (
-            f"cannot be run: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        )
+    except UNUSABLE as error:
+        fault = f"cannot be run: {reason(error)}"
     return Step(place, item, item.active_cores(), tuple(watcher.seen), fault)
+
+
+def reason(error: Exception) -> str:
+    """The first line of what went wrong."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def filled(step: Step, chip: Chip) -> list[tuple[Access, Array]]:

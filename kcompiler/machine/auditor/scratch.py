@@ -16,13 +16,14 @@ import numpy as np
 
 from kcompiler.graph.node import Array
 from kcompiler.machine.auditor.area import Area, area, meet
-from kcompiler.machine.auditor.cells import Cells, Scratch
+from kcompiler.machine.auditor.cells import MOST_CELLS, Cells, Scratch
 from kcompiler.machine.auditor.finding import Broken
-from kcompiler.machine.auditor.observe import Access, Step, filled
+from kcompiler.machine.auditor.observe import UNUSABLE, Access, Step, filled, reason
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.products import Operand, Products
 from kcompiler.machine.program import Binding
 
+_MOST_TERMS = 1 << 32  # of products in one instruction that are looked at one by one
 MIXED = -1
 """For a number of products that cannot be told."""
 
@@ -70,18 +71,28 @@ class KernelRun:
         for index, step in enumerate(self.steps):
             for access in step.of(written=False, per_core=True):
                 yield from self._read(step, access)
-            products = step.item.products(self.chip) if step.accesses else None
-            if products is None:
-                yield from self._pass_on(step)
-            elif _touches(step, products):
-                yield from self._sum(index, step, products)
-            else:
-                why = "says that it multiplies other bytes than it touches"
-                yield Broken("macs", why, self.number, step)
+            yield from self._work(index, step)
             for access in step.of(written=True, per_core=True):
                 scratch = self.scratch[access.memory]
                 scratch.cells.of(scratch.writer, access.area)[...] = index
                 scratch.cells.of(scratch.cores, access.area)[...] = access.cores
+
+    def _work(self, index: int, step: Step) -> Iterator[Broken]:
+        """What a step makes of the sums that it reads."""
+        try:
+            products = step.item.products(self.chip) if step.accesses else None
+            fits = products is None or _touches(step, products)
+        except UNUSABLE as error:
+            why = f"cannot say what it multiplies: {reason(error)}"
+            yield Broken("macs", why, self.number, step)
+            return
+        if products is None:
+            yield from self._pass_on(step)
+        elif fits:
+            yield from self._sum(index, step, products)
+        else:
+            why = "says that it multiplies other bytes than it touches"
+            yield Broken("macs", why, self.number, step)
 
     def _read(self, step: Step, access: Access) -> Iterator[Broken]:
         """What is read is there, on every core that reads."""
@@ -303,7 +314,9 @@ class KernelRun:
         """For each term of a sum, whether some element of a factor is from memory."""
         mask = self._mask(writer)
         touched = operand_area(operand, products.extents)
-        if mask is None or touched.start < mask[0] or touched.stop > mask[0] + len(mask[1]):
+        if mask is None or prod(products.extents) > _MOST_TERMS:
+            return None
+        if touched.start < mask[0] or touched.stop > mask[0] + len(mask[1]):
             return None
         start, flags = mask
         view = np.ndarray(
@@ -322,6 +335,8 @@ class KernelRun:
         own = step.of(written=True, per_core=True)
         taken = sum(a.total for a in step.of(written=False, per_core=False))
         if len(own) != 1 or not taken or taken >= own[0].total * own[0].cores:
+            return None
+        if own[0].items * own[0].cores > MOST_CELLS:
             return None
         ((access, flags),) = [f for f in filled(step, self.chip) if f[0].per_core]
         some = flags.reshape(access.cores, -1).any(axis=0)
