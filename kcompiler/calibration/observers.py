@@ -78,6 +78,7 @@ def entropy(seen: Histogram) -> Range:
 
     As in S. Migacz, "8-bit inference with TensorRT" (GTC 2017): for each limit, the counts up to it
     with the rest added to the last bins, against the same counts in as many bins as integers.
+    Where nothing lies on one side of 0, the other has all integers.
     """
     whole = min_max(seen)
     size = max(-whole.low, whole.high)
@@ -87,18 +88,33 @@ def entropy(seen: Histogram) -> Range:
     if farthest <= levels:
         return whole
     limits = np.unique(np.linspace(levels, farthest, 64).astype(int))
-    best = min((int(m) for m in limits), key=lambda m: _divergence(seen.counts, m))
+    counts, middle = seen.counts, HALF
+    if sides == 1:
+        counts, middle = _one_side(seen.counts, positive=whole.high > 0), 0
+    best = min(map(int, limits), key=lambda m: _divergence(counts, max(middle - m, 0), middle + m))
     reach = best * seen.width
     return Range.of(max(whole.low, -reach), min(whole.high, reach))
 
 
-def _divergence(counts: Array, limit: int) -> float:
-    """KL(P | Q) of counts cut at `limit` bins from 0, and the same in LEVELS bins."""
-    inside = counts[HALF - limit : HALF + limit].astype(np.float64)
+def _one_side(counts: Array, *, positive: bool) -> Array:
+    """Counts from 0 outwards, without 0 itself: an integer stands for it, however often it occurs.
+
+    After relu it is half of everything, and would draw all integers to it.
+    """
+    if not positive:
+        return counts[HALF - 1 :: -1]
+    side = counts[HALF:].copy()
+    side[0] = 0
+    return side
+
+
+def _divergence(counts: Array, first: int, last: int) -> float:
+    """KL(P | Q) of counts cut to the bins from `first` to `last`, and the same in LEVELS bins."""
+    inside = counts[first:last].astype(np.float64)
     p = inside.copy()
-    p[0] += counts[: HALF - limit].sum()
-    p[-1] += counts[HALF + limit :].sum()
-    bins = np.minimum(np.arange(2 * limit) * LEVELS // (2 * limit), LEVELS - 1)
+    p[0] += counts[:first].sum()
+    p[-1] += counts[last:].sum()
+    bins = np.minimum(np.arange(last - first) * LEVELS // (last - first), LEVELS - 1)
     filled = inside > 0
     total = np.bincount(bins, inside, LEVELS)
     used = np.bincount(bins, filled.astype(np.float64), LEVELS)

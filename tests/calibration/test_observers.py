@@ -120,6 +120,18 @@ def test_entropy_cuts_where_onnxruntimes_does() -> None:
     assert ours.low == -ours.high
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("threshold", [0.0, 1.5])
+def test_entropy_gives_all_integers_to_the_side_that_has_values(
+    sign: int, threshold: float
+) -> None:
+    """After relu, 0 is most of what is seen; it draws no limit to it."""
+    x = sign * np.maximum(np.random.default_rng(2).normal(size=200_000) - threshold, 0)
+    x = x.astype(np.float32)
+    found = observe(seen(x), "entropy")
+    assert noise(x, found) <= 2 * noise(x, observe(seen(x), "min-max"))
+
+
 def test_names() -> None:
     for name in (*OBSERVERS, "auto"):
         assert Quantization(observer=name).observer == name
