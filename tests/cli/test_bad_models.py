@@ -192,7 +192,7 @@ CASES: dict[str, Case] = {
         ["--target", "rebell"],
         (
             "error: there is no target 'rebell'\n"
-            "  because: known: rebel\n"
+            "  because: known: rebel, warboy, warboy-2pe\n"
             "  try: did you mean rebel?\n"
         ),
     ),

@@ -64,7 +64,13 @@ class KernelRun:
         self._masks: dict[int, Filled | None] = {}
         self._multiplied: dict[tuple[Any, ...], Step] = {}
         self._left: dict[int, int] = {}  # elements stored of what a step has computed
+        self._repeated: dict[int, Step] = {}  # sums begun anew -> where they were summed before
         self._taken: dict[Area, dict[tuple[int, tuple[Any, ...]], Step]] = {}
+
+    @property
+    def repeats(self) -> bool:
+        """Whether tiles of something in between are computed again, so that more is multiplied."""
+        return bool(self._repeated)
 
     def check(self) -> Iterator[Broken]:
         """All that is wrong."""
@@ -197,6 +203,8 @@ class KernelRun:
         """What was computed leaves the cores once: a second time it stands for work left out."""
         for access in step.of(written=False, per_core=True):
             begun = self._one(access, "sums")
+            if begun in self._repeated:
+                yield self._multiplied_again(self.steps[begun], self._repeated[begun])
             maker = begun if begun >= 0 else self._one(access, "writer")
             if maker < 0 or self.steps[maker].of(written=False, per_core=False):
                 continue
@@ -225,12 +233,19 @@ class KernelRun:
             found = _uniform(scratch.cells.of(scratch.terms, total))
             begun = int(scratch.cells.of(scratch.sums, total).flat[0])
             terms = MIXED if MIXED in (found, terms) else found + terms
+        before = self._before_them(step, scratch, products)
+        if before is not None and (begun == index or begun in self._repeated):
+            self._repeated.setdefault(begun, before)
+            before = None
         result = total if products.result is None else operand_area(
             products.result, products.extents
         )  # fmt: skip
         scratch.cells.of(scratch.terms, result)[...] = terms
         scratch.cells.of(scratch.sums, result)[...] = begun
         scratch.cells.of(scratch.spent, result)[...] = False
+        if before is not None:
+            yield self._multiplied_again(step, before)
+            return
         yield from self._again(step, scratch, products)
 
     def _before(self, scratch: Scratch, factor: Operand, products: Products, terms: int) -> float:
@@ -248,14 +263,24 @@ class KernelRun:
         still = zip(products.extents, factor.strides, products.total.strides, strict=True)
         return terms * each / prod(n for n, moved, kept in still if moved == 0 and kept)
 
-    def _again(self, step: Step, scratch: Scratch, products: Products) -> Iterator[Broken]:
-        """No element goes into the same sums twice, and no pair of elements into any."""
+    def _before_them(self, step: Step, scratch: Scratch, products: Products) -> Step | None:
+        """The step that multiplied the same elements before, if there is one.
+
+        Sums that are begun anew may do that where a later product takes them in: a tile of
+        something in between may be computed again for each tile that needs it. Where such sums
+        leave the cores, they stand for others that were left out.
+        """
         one, two = (self._identity(scratch, x, products) for x in _factors(products))
         before = self._multiplied.setdefault((products.extents, one, two), step)
-        if before is not step:
-            why = f"multiplies what instruction {before.place} has multiplied"
-            yield Broken("macs", why, self.number, step)
-            return
+        return None if before is step else before
+
+    def _multiplied_again(self, step: Step, before: Step) -> Broken:
+        why = f"multiplies what instruction {before.place} has multiplied"
+        return Broken("macs", why, self.number, step)
+
+    def _again(self, step: Step, scratch: Scratch, products: Products) -> Iterator[Broken]:
+        """No element goes into the same sums twice."""
+        one, two = (self._identity(scratch, x, products) for x in _factors(products))
         total = operand_area(products.total, products.extents)
         if not products.accumulate:
             self._taken[total] = {}
