@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Audit:
     """What an audit looked at and found; no findings is a proof of all properties.
 
+    These are about bytes: `docs/verification.md` says of each how far it goes.
+
     `macs` are those that were counted in the programs. `derived` of them are what the ONNX graph's
     shapes ask for, the others what the programs say themselves.
     """

@@ -10,10 +10,14 @@ from dataclasses import replace
 from typing import TypeAlias
 
 import pytest
+from onnx import TensorProto
 
+import kcompiler
 from kcompiler.machine.auditor import Property
 from kcompiler.machine.simulator.function import SimulationError
-from tests.auditor.programs import Parts, net, outputs, properties
+from tests.auditor.programs import Parts, net, outputs, parts, properties
+from tests.runtime.models import model, node
+from tests.targets.rebel_programs import small
 
 Faults: TypeAlias = Callable[[Parts], Iterator[Parts]]
 
@@ -143,6 +147,24 @@ def test_a_planted_fault_is_found_wherever_it_is(fault: str) -> None:
     for name in NETS:
         for faulty in few(FAULTS[fault][0](net(name)), 40):
             assert faulty.audit() or excused(fault, faulty, net(name))
+
+
+def test_two_buffers_at_one_address_are_found() -> None:
+    """What was x - y becomes y - y, with every wait in its place."""
+    ends = [(n, TensorProto.FLOAT, [20, 30]) for n in ("x", "y")]
+    source = model([node("Sub", "x y", "z")], ends, [("z", TensorProto.FLOAT, None)])
+    target = small(4, 16 << 10)
+    (segment,) = kcompiler.compile(source, target).programs
+    whole = parts(segment, target)
+    assert whole.audit() == ()
+    (one, two), ((k, i),) = whole.places("ndma.load"), whole.places("vector.nest")
+    nest, local = whole.blocks[k][i], whole.blocks[k][one[1]].local
+    sources = tuple(replace(s, address=local) for s in nest.sources)
+    faulty = whole.put(*two, local=local).put(k, i, sources=sources).waiting()
+    assert harm(faulty, whole) == "other results"
+    (found,) = faulty.audit()
+    assert (found.property, found.memory) == ("buffers", "l1")
+    assert found.why.startswith("writes what nothing reads")
 
 
 @pytest.mark.parametrize("name", NETS)

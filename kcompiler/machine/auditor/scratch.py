@@ -63,6 +63,7 @@ class KernelRun:
         self.scratch = {name: Scratch(Cells(found)) for name, found in areas.items()}
         self._masks: dict[int, Filled | None] = {}
         self._multiplied: dict[tuple[Any, ...], Step] = {}
+        self._seen: set[int] = set()  # steps of whose bytes some were read
         self._left: dict[int, int] = {}  # elements stored of what a step has computed
         self._repeated: dict[int, Step] = {}  # sums begun anew -> where they were summed before
         self._taken: dict[Area, dict[tuple[int, tuple[Any, ...]], Step]] = {}
@@ -82,6 +83,7 @@ class KernelRun:
                 scratch = self.scratch[access.memory]
                 scratch.cells.of(scratch.writer, access.area)[...] = index
                 scratch.cells.of(scratch.cores, access.area)[...] = access.cores
+        yield from self._unread()
 
     def _work(self, index: int, step: Step) -> Iterator[Broken]:
         """What a step makes of the sums that it reads."""
@@ -103,6 +105,9 @@ class KernelRun:
     def _read(self, step: Step, access: Access) -> Iterator[Broken]:
         """What is read is there, on every core that reads."""
         scratch = self.scratch[access.memory]
+        writers = scratch.cells.of(scratch.writer, access.area)
+        found = np.unique(writers).tolist()
+        self._seen.update(found)
         written = scratch.cells.of(scratch.cores, access.area)
         least = int(written.min())
         if least < access.cores:
@@ -112,9 +117,7 @@ class KernelRun:
                 why += f" on more than {least} of {access.cores} cores"
             yield Broken("reads", why, self.number, step, access.memory, span)
             return
-        writers = scratch.cells.of(scratch.writer, access.area)
-        if writers.min() != writers.max():
-            found = np.unique(writers).tolist()
+        if len(found) > 1:
             yield from self._remains(step, access, found)
             yield from self._across(step, access, found)
 
@@ -134,6 +137,19 @@ class KernelRun:
                     span = max(x.start, y.start), min(x.stop, y.stop)
                     yield Broken("buffers", why, self.number, step, access.memory, span)
                     return
+
+    def _unread(self) -> Iterator[Broken]:
+        """Of what a step writes some byte is read before all are written over, or the kernel ends.
+
+        Else something lies where it should be. A fill is there for what may not be written.
+        """
+        for index, step in enumerate(self.steps):
+            own = step.of(written=True, per_core=True)
+            if not own or index in self._seen or all(a.written for a in step.accesses):
+                continue
+            why = "writes what nothing reads before it is written over or the kernel ends"
+            span = own[0].area.start, own[0].area.stop
+            yield Broken("buffers", why, self.number, step, own[0].memory, span)
 
     def _across(self, step: Step, access: Access, writers: Sequence[int]) -> Iterator[Broken]:
         """What is read at once begins or ends in no part of what belongs to something else.
