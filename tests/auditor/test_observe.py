@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kcompiler.machine.auditor.ghost import Ghost, ghost
 from kcompiler.machine.auditor.observe import filled, observe
-from kcompiler.machine.auditor.scratch import operand_area
+from kcompiler.machine.auditor.operands import operand_area
 from kcompiler.machine.queues import is_wait
 from tests.auditor.programs import Parts, net
 from tests.targets.rebel_programs import machine, run

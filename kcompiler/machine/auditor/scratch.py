@@ -15,10 +15,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from kcompiler.graph.node import Array
-from kcompiler.machine.auditor.area import Area, area, meet
+from kcompiler.machine.auditor.area import Area, meet
 from kcompiler.machine.auditor.cells import MOST_CELLS, Cells, Scratch
 from kcompiler.machine.auditor.finding import Broken
 from kcompiler.machine.auditor.observe import UNUSABLE, Access, Step, filled, reason
+from kcompiler.machine.auditor.operands import factors, operand_area, touches
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.products import Operand, Products
 from kcompiler.machine.program import Binding
@@ -89,7 +90,7 @@ class KernelRun:
         """What a step makes of the sums that it reads."""
         try:
             products = step.item.products(self.chip) if step.accesses else None
-            fits = products is None or _touches(step, products)
+            fits = products is None or touches(step, products)
         except UNUSABLE as error:
             why = f"cannot say what it multiplies: {reason(error)}"
             yield Broken("macs", why, self.number, step)
@@ -243,7 +244,7 @@ class KernelRun:
         total = operand_area(products.total, products.extents)
         self.count.done += prod(products.extents) * max(step.cores, 1)
         own = self._valid_terms(scratch, products)
-        terms = own + sum(self._before(scratch, x, products, own) for x in _factors(products))
+        terms = own + sum(self._before(scratch, x, products, own) for x in factors(products))
         begun = index
         if products.accumulate:
             found = _uniform(scratch.cells.of(scratch.terms, total))
@@ -286,7 +287,7 @@ class KernelRun:
         something in between may be computed again for each tile that needs it. Where such sums
         leave the cores, they stand for others that were left out.
         """
-        one, two = (self._identity(scratch, x, products) for x in _factors(products))
+        one, two = (self._identity(scratch, x, products) for x in factors(products))
         before = self._multiplied.setdefault((products.extents, one, two), step)
         return None if before is step else before
 
@@ -296,7 +297,7 @@ class KernelRun:
 
     def _again(self, step: Step, scratch: Scratch, products: Products) -> Iterator[Broken]:
         """No element goes into the same sums twice."""
-        one, two = (self._identity(scratch, x, products) for x in _factors(products))
+        one, two = (self._identity(scratch, x, products) for x in factors(products))
         total = operand_area(products.total, products.extents)
         if not products.accumulate:
             self._taken[total] = {}
@@ -328,12 +329,12 @@ class KernelRun:
         """
         reduced = [i for i, s in enumerate(products.total.strides) if s == 0]
         every = prod(products.extents[i] for i in reduced)
-        makers = [self._maker(scratch, operand, products) for operand in _factors(products)]
+        makers = [self._maker(scratch, operand, products) for operand in factors(products)]
         if any(m is not None and self._loads(m) and self._mask(m) is None for m in makers):
             return every
         masks = [
             self._inside(m, operand, products, reduced)
-            for m, operand in zip(makers, _factors(products), strict=True)
+            for m, operand in zip(makers, factors(products), strict=True)
             if m is not None and self._loads(m)
         ]
         if not masks or any(m is None for m in masks):
@@ -384,29 +385,7 @@ class KernelRun:
         return access.area.start, np.repeat(some, access.itemsize)
 
 
-def _touches(step: Step, products: Products) -> bool:
-    """Whether an instruction does touch what it says that it multiplies and sums."""
-    reads = {a.area for a in step.of(written=False, per_core=True)}
-    writes = {a.area for a in step.of(written=True, per_core=True)}
-    wanted = {operand_area(x, products.extents) for x in _factors(products)}
-    total = operand_area(products.total, products.extents)
-    if products.accumulate:
-        wanted.add(total)
-    result = products.result
-    out = total if result is None else operand_area(result, products.extents)
-    return wanted <= reads and out in writes
-
-
 def _uniform(terms: Array) -> float:
     """The number that all of some cells have, else MIXED."""
     low, high = float(terms.min()), float(terms.max())
     return low if low == high else MIXED
-
-
-def _factors(products: Products) -> tuple[Operand, Operand]:
-    return products.left, products.right
-
-
-def operand_area(operand: Operand, extents: Sequence[int]) -> Area:
-    """The bytes of an operand of products."""
-    return area(operand.address, operand.itemsize, extents, operand.strides)
