@@ -43,6 +43,15 @@ def typed(proto: ModelProto, feeds: dict[str, Array]) -> Case:
     return Case(shape_inference.infer_shapes(proto, data_prop=True), feeds)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("top", [np.inf, -np.inf, np.nan, 1e30])
+def test_the_sum_of_exponentials_is_infinite(dtype: str, top: float) -> None:
+    values = np.array([top, -np.inf], dtype)
+    proto = model([node("ReduceLogSumExp", ["x"], ["y"])], {"x": (dtype, (2,))}, ["y"])
+    found = kcompiler.compile(proto, precision="f32").run({"x": values})["y"]
+    np.testing.assert_array_equal(found, np.array([top], dtype))
+
+
 def test_a_convolution_of_no_images() -> None:
     sound(one("Conv", [floats(0, 2, 5, 3), floats(4, 2, 3, 3)], known=[1]))
 

@@ -169,10 +169,10 @@ def test_a_trained_network(shared: Path, target: str) -> None:
 
 @pytest.mark.slow
 def test_a_larger_trained_network(shared: Path) -> None:
-    """All kernels of efficientnet-lite0 bit for bit, few of them with vector work."""
+    """All kernels of efficientnet-lite0 bit for bit; vector work is residual sums and the pool."""
     path = shared / "models" / "trained" / "efficientnet-lite0-qdq-int8.onnx"
     compiled = kcompiler.compile(path, "warboy")
     assert compiled.verify().ok
     (segment,) = (s for s in compiled.compilation.segments if isinstance(s, NpuSegment))
     found = Counter(i.mnemonic for i in Warboy.decode_program(segment.program.code))
-    assert found["ve.nest"] < found["te.dot"] / 10
+    assert found["ve.nest"] < found["te.dot"] / 5

@@ -23,9 +23,10 @@ def _sum_square(x: Op, axes: Axes) -> Op:
 
 
 def _log_sum_exp(x: Op, axes: Axes) -> Op:
-    """Shifted by the maximum, so that nothing overflows; the maximum may be -inf."""
-    lowest = build.scalar(x, float(np.finfo(np.float32).min))
-    top = ops.Max(build.reduce_max(x, axes), lowest)
+    """Shifted by the maximum, so that nothing overflows; the maximum may be infinite."""
+    limit = float(np.finfo(x.dtype).max)
+    above = ops.Max(build.reduce_max(x, axes), build.scalar(x, -limit))
+    top = ops.Min(above, build.scalar(x, limit))
     return ops.Add(ops.Log(build.reduce_sum(ops.Exp(ops.Sub(x, top)), axes)), top)
 
 
