@@ -175,8 +175,8 @@ class Maker:
         self, dtype: DType, shape: Sequence[int], kind: str = "", weight: float = 0.3
     ) -> Value:
         """A new input, or with probability `weight` a new initializer."""
-        if np.prod(shape, dtype=np.int64) > MOST:
-            raise Discarded("a tensor is too large")
+        if np.prod(shape, dtype=np.int64) > MOST or min(shape, default=0) < 0:
+            raise Discarded("a tensor is too large, or its shape was inferred wrongly")
         known = self.flip(weight)
         if not kind and not known and self.flip(0.05):
             kind = "wild"

@@ -14,8 +14,14 @@ PREPROCESS = "scale=255,mean=0.45,std=0.225,layout=NHWC"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["rebel", "warboy"])
-@pytest.mark.parametrize("name", ["mobilenetv2-dynamo", "resnet50-v1.5-dynamo"])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("mobilenetv2-dynamo", "rebel"),
+        ("mobilenetv2-dynamo", "warboy"),
+        ("resnet50-v1.5-dynamo", "rebel"),
+    ],
+)
 def test_networks_verify(shared: Path, name: str, target: str) -> None:
     path = obtain(find(name), ROOT / "build" / "models")
     pixels = np.load(shared / "data" / "calib_imagenet_like_48.npy")[::12]
