@@ -231,9 +231,10 @@ class Grouping:
         larger = Group([*group.members, producer], group.root)
         if len(inputs_of(larger.members)) > max(self.limits.inputs, len(inputs_of(group.members))):
             return False
-        copies = isinstance(producer, COPIES)
-        takes = windowed or isinstance(reader, Elementwise)
-        return not copies or (takes and self.limits.supported(larger))
+        # What joins later may read in a way that a copy among the members cannot serve.
+        copies = any(isinstance(m, COPIES) for m in larger.members)
+        takes = windowed or isinstance(reader, Elementwise) or not isinstance(producer, COPIES)
+        return takes and (not copies or self.limits.supported(larger))
 
 
 def _only_numbers(op: Op) -> bool:

@@ -52,6 +52,21 @@ def test_the_sum_of_exponentials_is_infinite(dtype: str, top: float) -> None:
     np.testing.assert_array_equal(found, np.array([top], dtype))
 
 
+def test_a_concatenation_of_what_is_computed_in_the_middle_of_a_chain() -> None:
+    """What the chain took in later could not be read through the copy that was in it already."""
+    known = {f"s{i}": f32(0.1 * i) for i in range(1, 4)} | {"z": np.array(0, np.uint8)}
+    nodes = [
+        node("QLinearConcat", ["s3", "z", "a", "s1", "z", "b", "s2", "z"], ["c"],
+             domain="com.microsoft", axis=1),
+        node("Max", ["x", "c"], ["m"]),
+        node("Shrink", ["m"], ["y"], lambd=0.5),
+    ]  # fmt: skip
+    inputs = {"a": ("uint8", (2, 4)), "b": ("uint8", (2, 4)), "x": ("uint8", (2, 8))}
+    compiled = kcompiler.compile(model(nodes, inputs, ["y"], known))
+    assert compiled.report().host_nodes == 0
+    assert compiled.verify().ok
+
+
 def test_a_convolution_of_no_images() -> None:
     sound(one("Conv", [floats(0, 2, 5, 3), floats(4, 2, 3, 3)], known=[1]))
 
