@@ -237,4 +237,5 @@ def test_time_is_linear_in_the_size_of_the_graph() -> None:
         return time.process_time() - start
 
     seconds(50)
-    assert seconds(1600) < 16 * max(seconds(200), 0.01)
+    many, few = (min(seconds(n) for _ in range(3)) for n in (1600, 200))
+    assert many < 16 * max(few, 0.01)
