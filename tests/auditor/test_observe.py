@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kcompiler.machine.auditor.ghost import Ghost, ghost
-from kcompiler.machine.auditor.observe import filled, observe
+from kcompiler.machine.auditor.observe import Watcher, filled, observe
 from kcompiler.machine.auditor.operands import operand_area
+from kcompiler.machine.generic.contraction import Loop
 from kcompiler.machine.queues import is_wait
+from kcompiler.machine.simulator.contraction import Contraction, Factor, sums
 from tests.auditor.programs import Parts, net
 from tests.targets.rebel_programs import machine, run
 
@@ -37,6 +39,17 @@ def test_declared_touches_hold_what_is_touched(name: str) -> None:
             near = [t for t in declared if t.memory == access.memory and not t.empty]
             assert min(t.start for t in near) <= access.area.start
             assert access.area.stop <= max(t.stop for t in near)
+
+
+def test_windows_stay_within_what_a_watcher_holds() -> None:
+    """Overlapping windows are strided by hand: over one repeated element, every step is 0."""
+    loops = (Loop(extent=9, a=2, b=2, acc=4), Loop(extent=5, a=2, b=2, acc=0))
+    factors = Factor(0, np.dtype(np.float16)), Factor(64, np.dtype(np.float16))
+    watcher: Any = Watcher(net("deep").target.chip)
+    found = sums(watcher, "l1", 4, Contraction(*factors, 128, loops, accumulate=False))
+    assert found.shape[:2] == (4, 9)
+    assert not any(found.strides)
+    assert {(a.area.start, a.area.stop) for a in watcher.seen} == {(0, 26), (64, 90)}
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -175,5 +175,7 @@ class _Elements:
         raw = self.m.read_span(
             self.scratchpad, factor.address, factor.dtype, span, self.cores
         ).astype(self.working)
-        scaled = tuple(s // size * self.working.itemsize for s in strides)
-        return np.lib.stride_tricks.as_strided(raw, (self.cores, *shape), (raw.strides[0], *scaled))
+        # In steps of what was given: it may repeat one element, and then none lies beside it.
+        core, element = raw.strides
+        steps = (core, *(s // size * element for s in strides))
+        return np.lib.stride_tricks.as_strided(raw, (self.cores, *shape), steps, subok=True)
