@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.inputs import Array, chw, photograph
+from benchmarks.decibels import decibels
+from benchmarks.inputs import chw, photograph
 from benchmarks.models import SHARED
 
 MODEL = "efficientnet-lite0-dynamo.onnx"
@@ -56,15 +55,11 @@ def compare(models: Path, data: Path, target: str) -> list[Answer]:
         (theirs,) = session.run([result.name], {feed.name: x})
         label = int(path.stem.rsplit("_", 1)[1])
         found.append(
-            Answer(path.name, label, int(ours.argmax()), int(theirs.argmax()), _sqnr(ours, theirs))
+            Answer(
+                path.name, label, int(ours.argmax()), int(theirs.argmax()), decibels(theirs, ours)
+            )
         )
     return found
-
-
-def _sqnr(ours: Array, theirs: Array) -> float:
-    wide = theirs.astype(np.float64)
-    noise = float(np.sum((wide - ours) ** 2))
-    return float(10 * np.log10(np.sum(wide**2) / noise)) if noise else float("inf")
 
 
 def lines(answers: Sequence[Answer]) -> list[str]:

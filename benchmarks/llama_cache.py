@@ -21,6 +21,7 @@ import numpy as np
 import onnxruntime as ort
 
 import kcompiler
+from benchmarks.decibels import decibels
 from kcompiler.buckets.bucket import Padding
 
 Arrays = Mapping[str, "np.ndarray[Any, np.dtype[Any]]"]
@@ -109,12 +110,7 @@ def _compared(
 ) -> Step:
     error, ours, theirs = float(np.abs(found - expected).max()), found.argmax(), expected.argmax()
     margin = float(expected[theirs] - expected[ours])
-    return Step(tokens, padding, error, _sqnr(found, expected), int(ours), int(theirs), margin)
-
-
-def _sqnr(found: np.ndarray[Any, np.dtype[Any]], expected: np.ndarray[Any, np.dtype[Any]]) -> float:
-    error = found.astype(np.float64) - expected
-    return float(10 * np.log10(np.sum(expected.astype(np.float64) ** 2) / np.sum(error**2)))
+    return Step(tokens, padding, error, decibels(expected, found), int(ours), int(theirs), margin)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.decibels import decibels
 from benchmarks.inputs import Array
 from benchmarks.models import ROOT, SHARED, find, obtain
 from benchmarks.onnxruntime_quantizers import SLOW, STATIC, nbits, session, static
@@ -49,13 +50,6 @@ class Row:
 
     def __str__(self) -> str:
         return f"{self.name:44} {self.sqnr_db:7.2f} dB {self.same:6} of {self.total}"
-
-
-def decibels(exact: Array, found: Array) -> float:
-    """Signal to noise."""
-    wide = exact.astype(np.float64)
-    noise = float(np.sum((wide - found) ** 2))
-    return float(10 * np.log10(np.sum(wide**2) / noise)) if noise else float("inf")
 
 
 def views(folder: Path) -> Array:
