@@ -40,7 +40,7 @@ from kcompiler.graph.operators import (
     Window,
 )
 from kcompiler.graph.operators.movement import Reshape
-from kcompiler.graph.types import is_integer
+from kcompiler.graph.types import is_float, is_integer
 from kcompiler.kernel.views import is_movement
 from kcompiler.passes.fuse.numbers import is_byte
 
@@ -222,7 +222,8 @@ class Grouping:
         if not isinstance(producer, Elementwise | Pad | Concat):
             return False
         windowed = isinstance(producer, Pad) and _pads_window(reader, producer)
-        if not windowed and not _reads_once(reader, producer):
+        repeated = self._repeats(reader, producer)
+        if not (windowed or repeated or _reads_once(reader, producer)):
             return False
         if any(u not in group for u in self.users(producer)):
             return False
@@ -234,7 +235,13 @@ class Grouping:
         # What joins later may read in a way that a copy among the members cannot serve.
         copies = any(isinstance(m, COPIES) for m in larger.members)
         takes = windowed or isinstance(reader, Elementwise) or not isinstance(producer, COPIES)
-        return takes and (not copies or self.limits.supported(larger))
+        return takes and (not (copies or repeated) or self.limits.supported(larger))
+
+    def _repeats(self, reader: Op, producer: Op) -> bool:
+        """Whether a reader repeats floats, which a chip of bytes cannot store for it."""
+        both = isinstance(reader, Elementwise) and isinstance(producer, Elementwise)
+        wider = both and producer.shape != reader.shape
+        return self.limits.integer and wider and is_float(producer.dtype)
 
 
 def _only_numbers(op: Op) -> bool:

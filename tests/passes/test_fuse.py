@@ -37,6 +37,7 @@ from kcompiler.graph.operators import (
     Mul,
     Reduce,
     Relu,
+    Round,
     Sigmoid,
     Softmax,
     Tanh,
@@ -337,6 +338,19 @@ def test_each_reader_of_a_byte_makes_its_own_number() -> None:
     assert {str(o.dtype) for k in kernels for o in k.operands if o.shape == (4, 8)} == {"int8"}
     stored = [n for n in Fuse().run(graph).nodes if isinstance(n, Fused)]
     assert "float32" in {str(o.dtype) for k in stored for o in k.operands if o.shape == (4, 8)}
+
+
+def test_a_repeated_number_of_a_byte_is_made_where_it_is_read() -> None:
+    """A gate of one byte a channel: its number is no tensor between kernels of bytes."""
+    i8 = np.dtype(np.int8)
+    x, gate = (Input(n, TensorType(i8, s)) for n, s in (("x", (1, 4, 3, 5)), ("g", (1, 4, 1, 1))))
+    scaled = Mul(Add(Cast(gate, F32), constant(9.0, F32)), constant(0.01, F32))
+    result = Cast(Round(Mul(Cast(x, F32), scaled)), i8)
+    graph = Graph("g", (x, gate), (("y", result),))
+    (kernel,) = (n for n in Fuse(integer=True).run(graph).nodes if isinstance(n, Fused))
+    assert {str(o.dtype) for o in kernel.operands} == {"int8"}
+    apart = [n for n in Fuse().run(graph).nodes if isinstance(n, Fused)]
+    assert [str(k.dtype) for k in apart] == ["float32", "int8"]
 
 
 def sum_of(x: Op) -> Op:

@@ -138,6 +138,17 @@ def test_zero_points_and_types() -> None:
     assert code_of(m.done(m.quantize(y, 0.3, 30)), small())
 
 
+def test_a_gate_for_each_channel_is_repeated_on_the_chip() -> None:
+    """Squeeze and excitation: the number of a gate's byte is made where it multiplies."""
+    chance = np.random.default_rng(0)
+    m = Model(x=chance.integers(-128, 128, (1, 8, 6, 6)).astype(np.int8))
+    x = m.dequantize("x", 0.02, 3, "int8")
+    mean = m.through(m("GlobalAveragePool", x), 0.01, 3, "int8")
+    w = m.weights(chance.integers(-127, 128, (8, 8, 1, 1)).astype(np.int8), 0.01)
+    gate = m.through(m("HardSigmoid", m("Conv", mean, w)), 1 / 255, -128, "int8")
+    assert code_of(m.done(m.quantize(m("Mul", x, gate), 0.02, 3, "int8")), small())
+
+
 def test_the_host_takes_what_the_chip_lacks_with_the_reason() -> None:
     m = Model(x=np.zeros((1, 3, 40, 40), np.int8))
     w = m.weights(np.ones((4, 3, 3, 3), np.int8), 0.01)
