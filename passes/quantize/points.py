@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from kcompiler.graph.node import Constant, Graph, Input, Op
 from kcompiler.graph.operators import Item
 from kcompiler.graph.types import F32
-from kcompiler.kernel.views import is_movement
 from kcompiler.passes.fuse.build import supported
 from kcompiler.passes.fuse.groups import Grouping, Limits
 from kcompiler.passes.quantize.layers import Layer, pooled, source
@@ -22,8 +21,7 @@ def needed(graph: Graph, layers: Iterable[Layer], *, pools: bool = True) -> list
 def every(graph: Graph, layers: Iterable[Layer]) -> list[Op]:
     """Every tensor of float32 between kernels, and outputs: for chips that hold nothing else."""
     groups = Grouping(graph, Limits(6, 40, supported)).run()
-    roots = [g.root for g in groups if not is_movement(g.root)]
-    found = (source(op) for op in (*graph.inputs, *roots))
+    found = (source(op) for op in (*graph.inputs, *(g.root for g in groups)))
     outputs = [value for _, value in graph.outputs]
     return _distinct(graph, (*found, *needed(graph, layers)), outputs)
 

@@ -94,7 +94,8 @@ def _unfolded(conv: Conv, x: Array, wanted: int) -> Array:
     n, c, *rest = seen.shape
     out = rest[: len(kernel)]
     step = max(1, int(np.ceil((np.prod(out) * n / wanted) ** (1 / len(out)))))
-    thin = seen[(slice(None), slice(None), *(slice(step // 2, None, step) for _ in out))]
+    thinned = (slice(min(step // 2, (extent - 1) // 2), None, step) for extent in out)
+    thin = seen[(slice(None), slice(None), *thinned)]
     moved = np.moveaxis(thin, 1, 0).reshape(c, n, *thin.shape[2:])
     flat = moved.reshape(c, int(np.prod(moved.shape[1 : 2 + len(out)])), -1)
     groups = conv.groups

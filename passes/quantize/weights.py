@@ -14,6 +14,7 @@ from kcompiler.passes.quantize.scheme import I8
 
 LARGEST = 127
 _FINER = 256  # bits of a bias that a channel of zeros need not have
+_NOTHING = 1e-30  # weights and scales below it are none: float32 has no room for their products
 _SHRINK = np.linspace(1.0, 0.6, 33)  # what of the largest weight a scale may cover
 
 
@@ -49,7 +50,9 @@ def quantize_weights(
     """
     summed = tuple(d for d in range(w.ndim) if d not in kept)
     size = np.abs(w).max(summed, keepdims=True, initial=0).astype(np.float64)
-    size = np.where(size < 1e-30, np.where(np.equal(least, 0), 1, least * _FINER) * LARGEST, size)
+    least = np.where(np.less(least, _NOTHING), 0, least)
+    empty = np.where(np.equal(least, 0), 1, least * _FINER) * LARGEST
+    size = np.where(size < _NOTHING, empty, size)
     weight = np.ones((1,) * w.ndim) if importance is None else importance
     best, error = np.ones_like(size), np.full_like(size, np.inf)
     for share in _SHRINK:

@@ -24,6 +24,7 @@ from kcompiler.graph.operators import (
     Fused,
     Pad,
     Relu,
+    Reshape,
     Softmax,
 )
 from kcompiler.graph.operators import Quantize as QuantizeOp
@@ -72,6 +73,13 @@ def test_everything_between_kernels_is_bytes() -> None:
     assert {k.dtype for k in inner} == {I8}
     assert last.dtype == F32  # the model's output keeps its type
     assert decibels(mobile(), made, images(8, seed=2)) > 28
+
+
+def test_what_a_product_makes_is_bytes_in_any_shape() -> None:
+    x, w = tensor("x", 1, 3, 16, 16), np.random.default_rng(0).normal(size=(8, 3, 3, 3))
+    rows = Reshape(Relu(conv(x, w.astype(np.float32))), (1, 8, 256))
+    made, _ = quantized(Graph("g", (x,), (("y", Softmax(rows, 2)),)), everything=True)
+    assert [k.dtype for k in kernels(made)] == [I8, I8, F32]
 
 
 def test_what_is_left_float_is_read_once_more_as_numbers() -> None:
@@ -146,6 +154,27 @@ def test_constant_channels_and_dead_filters() -> None:
         made = Quantize(samples=samples).run(graph)
         found, exact = (run_graph(g, samples[0])["y"] for g in (Integer().run(made), graph))
         assert np.allclose(found, exact, rtol=1e-2, atol=1e-2)
+
+
+def test_a_bias_too_small_to_matter_has_a_scale() -> None:
+    """A filter of zeros whose bias is next to the smallest float32: its scale was none."""
+    x, w = tensor("x", 1, 3, 16, 16), np.ones((2, 3, 1, 1), np.float32)
+    w[1] = 0
+    y = bias(conv(x, w), np.array([0.5, 1e-42], np.float32))
+    made, _ = quantized(Graph("g", (x,), (("y", y),)))
+    scales = [n.scale for n in made.nodes if isinstance(n, Dequantize)]
+    assert all(isinstance(s, Constant) and (s.value > 0).all() for s in scales)
+    assert np.isfinite(run_graph(Integer().run(made), images(1)[0])["y"]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4096, 1), (1, 3, 1, 4096)])
+def test_pictures_one_pixel_wide(shape: tuple[int, ...]) -> None:
+    """Some positions are looked at to round weights: not none where one axis is short."""
+    x, rng = tensor("x", *shape), np.random.default_rng(0)
+    y = conv(x, rng.normal(size=(4, 3, 3, 3)).astype(np.float32))
+    graph = Graph("g", (x,), (("y", y),))
+    samples = images(3, shape=shape)
+    assert decibels(graph, Quantize(samples=samples).run(graph), samples) > 30
 
 
 # ---- as ONNX ------------------------------------------------------------------------------------
