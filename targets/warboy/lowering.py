@@ -107,7 +107,7 @@ class Lowering(lowering.Lowering):
         if nest.is_contraction and self.array_takes(nest):
             sums = self.sums(nest, later)
             vector = self.vector(nest, later)
-            if sums.dot.cycles(self.chip) <= self.cycles(vector):
+            if sums.dot.full_rate_cycles(self.chip) <= self.cycles(vector):
                 self.waiting = sums
                 return ()
             return vector
@@ -120,7 +120,7 @@ class Lowering(lowering.Lowering):
     def sums(self, nest: Nest, accumulate: bool) -> _Sums:
         """A contraction; the factor that streams is the one that takes less time so."""
         both = [self._sums(nest, accumulate, reads) for reads in (nest.reads, nest.reads[::-1])]
-        return min(both, key=lambda found: found.dot.cycles(self.chip))
+        return min(both, key=lambda found: found.dot.full_rate_cycles(self.chip))
 
     def _sums(self, nest: Nest, accumulate: bool, reads: Sequence[Access]) -> _Sums:
         (data, along), (weights, beside) = (self.place(r, nest) for r in reads)

@@ -188,15 +188,29 @@ class Dot(Warboy, Engine, opcode=0x20, mnemonic="te.dot", engine="te"):
         )
 
     def cycles(self, chip: Chip) -> int:
-        """All positions stream past each block of weights, once for every group."""
-        engine = chip.matrix
-        if not isinstance(engine, DotEngine):
+        """What it takes at the rate that real programs reach."""
+        engine = self._engine(chip)
+        return engine.startup.value + round(self._streamed(engine) / engine.sustained.value)
+
+    def full_rate_cycles(self, chip: Chip) -> int:
+        """What it takes at the full rate: plans compare this, so that no fit changes a program."""
+        engine = self._engine(chip)
+        return engine.startup.value + self._streamed(engine)
+
+    @staticmethod
+    def _engine(chip: Chip) -> DotEngine:
+        if not isinstance(chip.matrix, DotEngine):
             raise TypeError(f"{chip.name} has no dot products")
+        return chip.matrix
+
+    def _streamed(self, engine: DotEngine) -> int:
+        """All positions stream past each block of weights, once for every group."""
         groups = prod(x.extent for x in self.sequence if x.weights)
         positions = prod(x.extent for x in self.sequence if not x.weights)
         terms, outputs = (prod(x.extent for x in loops) for loops in (self.terms, self.outputs))
-        each = engine.product_cycles(positions, terms, outputs, self._fresh(engine))
-        return engine.startup.value + round(groups * int(each) / engine.sustained.value)
+        return groups * int(
+            engine.product_cycles(positions, terms, outputs, self._fresh(engine))
+        )
 
     def _fresh(self, engine: DotEngine) -> float:
         """The part of the data that is fetched anew when the innermost step moves a window on."""
