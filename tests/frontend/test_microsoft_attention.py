@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.frontend.oracle import MICROSOFT, agree, floats, integers, one
+from kcompiler.frontend import load_model
+from tests.frontend.oracle import MICROSOFT, agree, floats, hosts, integers, one
 
 Q, K, V = floats(2, 5, 16), floats(2, 7, 16, seed=1), floats(2, 7, 16, seed=2)
 
@@ -73,3 +74,44 @@ def test_embed_layer_normalization() -> None:
     check("EmbedLayerNormalization", [ids, segments, *tables, *scale], known, 2)
     operands = [ids, None, *tables[:2], None, *scale]
     check("EmbedLayerNormalization", operands, [2, 3, 5, 6], 2)
+
+
+QX = integers(0, 256, 2, 5, 12, dtype="uint8")
+QW = integers(-128, 128, 12, 48, dtype="int8", seed=1)
+SCALES = [floats(48, seed=2), np.float32(0.02), np.abs(floats(48, seed=3)) * np.float32(0.01)]
+ZEROS = [np.uint8(121), np.zeros(48, np.int8)]
+
+
+def q_attention(*operands: Any, results: int = 1, **attributes: Any) -> None:
+    given = [np.asarray(x) if x is not None else None for x in (QX, QW, *SCALES, *operands)]
+    weights = [i for i in (1, 2, 3, 4, 6, 7) if i < len(given) and given[i] is not None]
+    check("QAttention", given, weights, results, num_heads=4, **attributes)
+
+
+def test_attention_with_a_projection_of_integers() -> None:
+    """One scale for each column of the weights; what hides keys, and the future."""
+    flags = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], np.int32)
+    for keys in (None, flags, np.array([5, 3], np.int32)):
+        q_attention(keys, *ZEROS)
+    q_attention(None, *ZEROS, unidirectional=1)
+    q_attention(None, *ZEROS, scale=0.4)
+
+
+def test_attention_of_integers_with_a_cache() -> None:
+    q_attention(None, *ZEROS, floats(2, 2, 4, 3, 4, seed=4), results=2)
+    q_attention(None, *ZEROS, floats(2, 2, 4, 3, 4, seed=4), results=2, unidirectional=1)
+
+
+def test_attention_of_integers_with_one_scale() -> None:
+    one_scale = [SCALES[0], SCALES[1], np.float32(0.01)]
+    given = [np.asarray(x) for x in (QX, QW, *one_scale)]
+    check("QAttention", [*given, None, ZEROS[0], np.int8(-3)], [1, 2, 3, 4, 6, 7], num_heads=4)
+
+
+def test_attention_of_integers_that_shares_a_buffer_says_so() -> None:
+    given: list[Any] = [np.asarray(x) for x in (QX, QW, *SCALES)]
+    given += [None, *map(np.asarray, ZEROS), floats(2, 2, 4, 9, 4)]
+    proto, _ = one("QAttention", given, [1, 2, 3, 4, 6, 7], domain=MICROSOFT, num_heads=4,
+                   past_present_share_buffer=1)  # fmt: skip
+    (host,) = hosts(load_model(proto))
+    assert "QAttention with a shared buffer" in host.reason  # type: ignore[attr-defined]

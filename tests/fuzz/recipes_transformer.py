@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzz.maker import F32, I32, Maker
+from tests.fuzz.maker import F32, I8, I32, U8, Maker
 from tests.fuzz.recipe import recipe
 
 
@@ -37,6 +37,44 @@ def attention(m: Maker, _: str) -> None:
     flags: dict[str, Any] = {"num_heads": heads} | m.maybe(unidirectional=m.below(0, 1))
     results = [(F32, (batch, rows, width))]
     m.emit_microsoft("Attention", [x, w, bias], results, **flags)
+
+
+@recipe("QAttention")
+def q_attention(m: Maker, operator: str) -> None:
+    batch, heads, size, rows = m.one(1, 2), m.one(1, 2), m.one(2, 4), m.one(1, 2, 3)
+    width = heads * size
+    x = m.fresh(U8, (batch, rows, m.one(2, 3)))
+    w = m.fresh(I8, (x.shape[2], 3 * width), weight=1)
+    bias = m.fresh(F32, (3 * width,), weight=1)
+    columns = m.one((), (3 * width,))
+    scales = [m.known(np.array(m.number(0.01, 0.02), np.float32))]
+    scales.append(m.known(np.full(columns, m.number(0.01, 0.02), np.float32)))
+    zeros = [m.known(np.array(m.below(0, 255), np.uint8)), m.known(np.zeros(columns, np.int8))]
+    flags: dict[str, Any] = {"num_heads": heads} | m.maybe(unidirectional=m.below(0, 1))
+    results = [(F32, (batch, rows, width))]
+    m.emit_microsoft(operator, [x, w, bias, *scales, None, *zeros], results, **flags)
+
+
+@recipe("GroupQueryAttention")
+def group_query(m: Maker, operator: str) -> None:
+    """First tokens, or one more of sequences of different lengths."""
+    batch, groups, size = m.one(1, 2), m.one(1, 2), 16
+    heads, first = groups * m.one(1, 2), m.flip()
+    new, past = (m.one(1, 2, 5), 0) if first else (1, m.one(1, 4))
+    q = m.fresh(F32, (batch, new, heads * size))
+    k, v = (m.fresh(F32, (batch, new, groups * size)) for _ in range(2))
+    caches = [None if first else m.fresh(F32, (batch, groups, past, size)) for _ in range(2)]
+    total = new + past
+    last = np.array([total - 1, *(m.below(0 if past else total - 1, total - 1),) * (batch - 1)])
+    count = m.known(np.array(total, np.int32))
+    lengths = m.one(m.given, m.known)(last.astype(np.int32))
+    tables = [m.fresh(F32, (8, size // 2), "unit", 1) for _ in range(2)]
+    flags: dict[str, Any] = {"num_heads": heads, "kv_num_heads": groups} | m.maybe(
+        do_rotary=1, rotary_interleaved=m.below(0, 1), softcap=m.number(1, 3),
+        local_window_size=m.below(1, 3), smooth_softmax=m.below(0, 1), scale=m.number(0.2, 1),
+    )  # fmt: skip
+    results = [(F32, (batch, new, heads * size))]
+    m.emit_microsoft(operator, [q, k, v, *caches, lengths, count, *tables], results, **flags)
 
 
 @recipe("com.microsoft.RotaryEmbedding")

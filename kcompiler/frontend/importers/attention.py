@@ -35,7 +35,7 @@ def attention(node: Node) -> list[Op | None]:
     heads = _heads(node)
     mask, open_rows = _mask(node, heads)
     scale = node.number("scale", 1 / math.sqrt(heads.q.shape[-1]))
-    k, v = (_repeated(t, heads.q.shape[1]) for t in (heads.k, heads.v))
+    k, v = (repeated(t, heads.q.shape[1]) for t in (heads.k, heads.v))
     if node.number("softcap", 0.0) or node.wants(3):
         y, logits = _written_out(node, (heads.q, k, v), mask, open_rows, scale)
     else:
@@ -66,7 +66,7 @@ def _split(x: Op, heads: int) -> Op:
     return build.transpose(build.reshape(x, (batch, length, heads, width // heads)), (0, 2, 1, 3))
 
 
-def _repeated(x: Op, heads: int) -> Op:
+def repeated(x: Op, heads: int) -> Op:
     """Each head of keys or values for its group of queries."""
     batch, own, length, depth = x.shape
     if own == heads:

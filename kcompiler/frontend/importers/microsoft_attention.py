@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from kcompiler.frontend.errors import NotExpressible
 from kcompiler.frontend.helpers import plus, table_size
+from kcompiler.frontend.importers.quantized import integer_product
 from kcompiler.frontend.node import Node
 from kcompiler.frontend.registry import onnx_op
 from kcompiler.frontend.schemas import MICROSOFT
@@ -37,7 +39,7 @@ def multi_head_attention(node: Node) -> list[Op | None]:
     if past_k is not None and past_v is not None:
         k, v = build.concat([past_k, k], 2), build.concat([past_v, v], 2)
     mask = _mask(node, node.get(4), node.get(5), q, k)
-    return [_joined(_attention(node, q, k, v, mask)), k, v, None]
+    return [joined(_attention(node, q, k, v, mask)), k, v, None]
 
 
 @onnx_op("Attention", domain=MICROSOFT)
@@ -45,22 +47,44 @@ def attention(node: Node) -> list[Op | None]:
     """Projection to queries, keys and values, and attention."""
     if node.get(6) is not None or node.flag("do_rotary"):
         raise NotExpressible("Attention with a shared buffer or with rotation")
-    x, heads, bias = node[0], node.integer("num_heads"), node.get(2)
-    projected = plus(build.matmul(x, node[1]), bias)
-    width = projected.shape[-1]
-    widths = node.integers("qkv_hidden_sizes", (width // 3,) * 3)
-    starts = (0, widths[0], widths[0] + widths[1])
+    projected = plus(build.matmul(node[0], node[1]), node.get(2))
+    widths = node.integers("qkv_hidden_sizes", (projected.shape[-1] // 3,) * 3)
+    return _projected(node, projected, widths, keys=node.get(3), past=node.get(4), bias=node.get(5))
+
+
+@onnx_op("QAttention", domain=MICROSOFT)
+def q_attention(node: Node) -> list[Op | None]:
+    """Projection of integers, exact and scaled, and attention."""
+    if node.flag("past_present_share_buffer") or node.flag("do_rotary"):
+        raise NotExpressible("QAttention with a shared buffer or with rotation")
+    sums = integer_product(node[0], node.get(6), node[1], node.get(7))
+    scale = ops.Mul(build.reshape(node[3], ()), node[4])
+    projected = ops.Add(ops.Mul(build.cast(sums, scale.dtype), scale), node[2])
+    widths = (projected.shape[-1] // 3,) * 3
+    return _projected(node, projected, widths, keys=node.get(5), past=node.get(8), bias=None)
+
+
+def _projected(
+    node: Node,
+    projected: Op,
+    widths: Sequence[int],
+    *,
+    keys: Op | None,
+    past: Op | None,
+    bias: Op | None,
+) -> list[Op | None]:
+    """Attention of queries, keys and values that lie side by side."""
+    starts, heads = (0, widths[0], widths[0] + widths[1]), node.integer("num_heads")
     q, k, v = (
         _heads(build.slice_axis(projected, 2, start, size), None, heads)
         for start, size in zip(starts, widths, strict=True)
     )
-    past = node.get(4)
     if past is not None:
         before = [build.squeeze(build.slice_axis(past, 0, i, 1), [0]) for i in (0, 1)]
         k, v = build.concat([before[0], k], 2), build.concat([before[1], v], 2)
     present = build.concat([build.expand_dims(t, [0]) for t in (k, v)], 0)
-    mask = _mask(node, node.get(3), node.get(5), q, k)
-    return [_joined(_attention(node, q, k, v, mask)), present if node.wants(1) else None]
+    mask = _mask(node, keys, bias, q, k)
+    return [joined(_attention(node, q, k, v, mask)), present if node.wants(1) else None]
 
 
 @onnx_op("RotaryEmbedding", domain=MICROSOFT)
@@ -84,12 +108,21 @@ def rotary_embedding(node: Node) -> Op:
     if positions.type.size == 1 and length * batch > 1:
         steps = build.constant(np.arange(length), I64)
         positions = ops.Add(build.reshape(positions, ()), steps)
-    cos, sin = (build.expand_dims(build.gather(table, positions, 0), [-2]) for table in (cos, sin))
-    turned = _turned(build.slice_axis(apart, 3, 0, size), cos, sin, node.flag("interleaved"))
-    rest = apart.shape[3] - size
-    whole = build.concat([turned, build.slice_axis(apart, 3, size, rest)], 3) if rest else turned
+    whole = rotated(apart, positions, cos, sin, interleaved=node.flag("interleaved"))
     back = whole if x.type.rank == 3 else build.transpose(whole, (0, 2, 1, 3))
     return build.reshape(back, x.shape)
+
+
+def rotated(x: Op, positions: Op, cos: Op, sin: Op, *, interleaved: bool) -> Op:
+    """[batch, length, heads, depth] turned at positions that tables have angles for.
+
+    Positions are [batch, length] or [length]. What lies behind twice the tables' width stays.
+    """
+    size = 2 * cos.shape[1]
+    cos, sin = (build.expand_dims(build.gather(t, positions, 0), [-2]) for t in (cos, sin))
+    turned = _turned(build.slice_axis(x, 3, 0, size), cos, sin, interleaved)
+    rest = x.shape[3] - size
+    return build.concat([turned, build.slice_axis(x, 3, size, rest)], 3) if rest else turned
 
 
 def _turned(x: Op, cos: Op, sin: Op, interleaved: bool) -> Op:
@@ -142,7 +175,8 @@ def _heads(x: Op, bias: Op | None, heads: int) -> Op:
     return build.transpose(apart, (0, 2, 1, 3))
 
 
-def _joined(y: Op) -> Op:
+def joined(y: Op) -> Op:
+    """[batch, heads, length, depth] as [batch, length, width]."""
     moved = build.transpose(y, (0, 2, 1, 3))
     return build.reshape(moved, (*moved.shape[:2], math.prod(moved.shape[2:])))
 
