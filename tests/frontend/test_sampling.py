@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import ModelProto
 
 from kcompiler.frontend import load_model
+from kcompiler.graph.node import Array
 from tests.frontend.oracle import agree, f32, floats, hosts, one
 
 
@@ -64,16 +66,42 @@ def test_deform_conv(parts: int, masked: bool) -> None:
     agree(*made, 1e-4, 1e-4)
 
 
+ROIS = f32([[0, 0, 9, 9], [2, 1, 5.5, 7], [-3, -2, 4, 3], [8, 8, 30, 40], [3, 3, 3.2, 3.1],
+            [5, 5, 4, 3], [0, 0, 5.5, 5.5]])  # fmt: skip
+IMAGES = np.array([0, 1, 0, 1, 1, 0, 1])
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
 @pytest.mark.parametrize("mode", ["half_pixel", "output_half_pixel"])
-def test_roi_align(mode: str) -> None:
-    rois = f32([[0, 0, 9, 9], [2, 1, 5.5, 7], [-3, -2, 4, 3], [8, 8, 30, 40], [3, 3, 3.2, 3.1]])
-    operands = [floats(2, 3, 10, 12), rois, np.array([0, 1, 0, 1, 1])]
-    made = one("RoiAlign", operands, opset=16, coordinate_transformation_mode=mode,
-               output_height=3, output_width=2, sampling_ratio=2, spatial_scale=0.7)  # fmt: skip
-    agree(*made, 1e-4, 1e-5)
+class TestRoiAlign:
+    def made(
+        self, mode: str, pooling: str, known: list[int], samples: int
+    ) -> tuple[ModelProto, dict[str, Array]]:
+        operands = [floats(2, 3, 10, 12) - 0.5, ROIS, IMAGES]
+        return one("RoiAlign", operands, known, 16, mode=pooling, output_height=3,
+                   output_width=2, coordinate_transformation_mode=mode, sampling_ratio=samples,
+                   spatial_scale=0.7)  # fmt: skip
+
+    @pytest.mark.parametrize("samples", [1, 2, 3])
+    def test_of_so_many_samples(self, mode: str, pooling: str, samples: int) -> None:
+        agree(*self.made(mode, pooling, [], samples), 1e-4, 1e-5)
+
+    @pytest.mark.parametrize("known", [[1], [1, 2]])
+    def test_as_many_as_a_region_is_large(self, mode: str, pooling: str, known: list[int]) -> None:
+        """Where regions are known; one has no samples, and gives zeros."""
+        agree(*self.made(mode, pooling, known, 0), 1e-4, 1e-5)
+
+    def test_what_follows_the_size_of_a_region_stays_on_the_host(
+        self, mode: str, pooling: str
+    ) -> None:
+        proto, feeds = self.made(mode, pooling, [], 0)
+        (host,) = hosts(load_model(proto))
+        reason = "as many samples as a region is large, in regions that are not known"
+        assert reason in getattr(host, "reason", "")
+        agree(proto, feeds, host=True)
 
 
-def test_what_follows_the_size_of_a_region_stays_on_the_host() -> None:
-    operands = [floats(1, 3, 10, 12), f32([[0, 0, 9, 9]]), np.array([0])]
-    (host,) = hosts(load_model(one("RoiAlign", operands, opset=16)[0]))
-    assert "as many samples as a region is large" in getattr(host, "reason", "")
+@pytest.mark.parametrize("samples", [0, 2])
+def test_no_regions(samples: int) -> None:
+    operands = [floats(1, 3, 10, 12), np.zeros((0, 4), np.float32), np.zeros(0, np.int64)]
+    agree(*one("RoiAlign", operands, [1], 16, sampling_ratio=samples))

@@ -166,6 +166,7 @@ _NO_MEANING: Mapping[str, tuple[Callable[[Array], Array], str]] = {
     "MaxPool": _ODD_WINDOW,
     "GlobalMaxPool": _ODD_WINDOW,
     "LpPool": _ODD_WINDOW,
+    "RoiAlign": (_infinite, "a weight is 0, and a maximum with 0 times infinity is NaN, or not"),
     "Shrink": _PASSES_FLOAT,
     "Gemm": _PASSES_FLOAT,
     "Attention": (_infinite, "a masked value has weight 0, and 0 times infinity is NaN, or not"),

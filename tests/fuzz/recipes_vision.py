@@ -82,8 +82,7 @@ def roi_align(m: Maker, operator: str) -> None:
     boxes = np.array([[0.1, 0.3, m.number(1, 3), m.number(1, 3)] for _ in range(count)])
     which = np.array([m.below(0, x.shape[0] - 1) for _ in range(count)])
     flags = m.maybe(output_height=2, output_width=m.one(1, 3))
-    # With more samples onnxruntime's maximum is known to be wrong.
-    flags |= {"mode": "max", "sampling_ratio": 1} if m.flip(0.3) else {"sampling_ratio": 2}
+    flags |= m.maybe(mode="max", sampling_ratio=m.below(0, 3))
     rois = m.known(boxes.astype(np.float32)) if m.flip() else m.given(boxes.astype(np.float32))
     m.emit(operator, [x, rois, m.known(which)], flags)
 

@@ -7,8 +7,9 @@ place), which are gathered, weighted and added. What lies outside is another row
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 
 import numpy as np
@@ -103,7 +104,7 @@ def grid_sample(node: Node) -> Op:
         bounded = mode == "cubic" and padding == "border"  # each of its taps is, as in PyTorch
         taps.append(_TAPS[mode](edge, place if bounded else edge.placed(place)))
     base = np.arange(x.shape[0])[:, None] * math.prod(extents)
-    found = sampled(_by_rows(x), base, taps, extents)
+    found = sampled(by_rows(x), base, taps, extents)
     back = build.transpose(found, (0, 2, 1))
     return build.cast(build.reshape(back, (*x.shape[:2], *grid.shape[1:-1])), x.dtype)
 
@@ -128,10 +129,10 @@ def deform_conv(node: Node) -> Op:
         )
         fixed = build.constant((step[:, None] + begin.reshape(1, -1)).astype(np.float32), F32)
         move = build.reshape(build.slice_axis(moves, 3, i, 1), shape)
-        taps.append(_linear(Edge(extent, "zeros", 0, extent - 1.0), ops.Add(move, fixed)))
+        taps.append(linear(Edge(extent, "zeros", 0, extent - 1.0), ops.Add(move, fixed)))
     apart = build.reshape(x, (x.shape[0] * parts, x.shape[1] // parts, *x.shape[2:]))
     base = np.arange(x.shape[0] * parts).reshape(x.shape[0], parts, 1, 1)
-    found = sampled(_by_rows(apart), base * math.prod(x.shape[2:]), taps, x.shape[2:])
+    found = sampled(by_rows(apart), base * math.prod(x.shape[2:]), taps, x.shape[2:])
     if node.get(4) is not None:
         found = ops.Mul(found, build.reshape(node[4], (*shape, 1)))
     # [batch, part, tap, place, channel of a part] -> [batch, group, channel of a group, tap, place]
@@ -146,75 +147,35 @@ def deform_conv(node: Node) -> Op:
     return plus(y, None if bias is None else channels(bias, 4))
 
 
-@onnx_op("RoiAlign")
-def roi_align(node: Node) -> Op:
-    """The mean of samples in each bin of each region."""
-    x, rois, images = node[0], build.cast(node[1], F32), build.cast(node[2], I64)
-    samples = node.integer("sampling_ratio", 0)
-    if node.string("mode", "avg") != "avg" or samples <= 0:
-        raise NotExpressible("RoiAlign of maxima, or with as many samples as a region is large")
-    before = "output_half_pixel" if node.opset < 16 else "half_pixel"
-    half = node.string("coordinate_transformation_mode", before) == "half_pixel"
-    sizes = (node.integer("output_height", 1), node.integer("output_width", 1))
-    scale, count = node.number("spatial_scale", 1.0), rois.shape[0]
-    taps, reached = [], []
-    for i, extent in enumerate(x.shape[2:]):
-        low, high = (_edge(rois, column, scale, half) for column in (1 - i, 3 - i))
-        length: Op = ops.Sub(high, low)
-        if not half:
-            length = ops.Max(length, build.scalar(length, 1))
-        steps = (np.arange(sizes[i] * samples) + 0.5) / (samples * sizes[i])
-        place = ops.Add(low, ops.Mul(length, build.constant(steps, F32)))
-        limit, zero = build.scalar(place, extent), build.scalar(place, 0)
-        valid = ops.And(ops.LessEqual(build.scalar(place, -1), place), ops.LessEqual(place, limit))
-        last = build.scalar(place, extent - 1)
-        kept = ops.Min(ops.Max(place, zero), last)
-        shape = (count, -1, 1) if i == 0 else (count, 1, -1)
-        reached.append(build.reshape(valid, [place.shape[1] if n < 0 else n for n in shape]))
-        row = build.reshape(kept, [place.shape[1] if n < 0 else n for n in shape])
-        taps.append(_linear(Edge(extent, "border", 0, extent - 1.0), row))
-    base = ops.Mul(images, build.constant(math.prod(x.shape[2:]), I64))
-    found = sampled(_by_rows(x), build.reshape(base, (count, 1, 1)), taps, x.shape[2:])
-    inside = build.expand_dims(ops.And(*reached), [-1])
-    counted = ops.Where(inside, found, build.scalar(found, 0))
-    bins = build.reshape(counted, (count, sizes[0], samples, sizes[1], samples, x.shape[1]))
-    y = build.squeeze(build.mean(bins, (2, 4)), (2, 4))
-    return build.cast(build.transpose(y, (0, 3, 1, 2)), x.dtype)
-
-
-def _edge(rois: Op, column: int, scale: float, half: bool) -> Op:
-    """One side of all regions, in elements of the input."""
-    side = ops.Mul(build.slice_axis(rois, 1, column, 1), build.constant(scale, F32))
-    return ops.Sub(side, build.constant(0.5, F32)) if half else side
-
-
 def sampled(
     rows: Op, base: Op | np.ndarray[tuple[int, ...], np.dtype[np.int64]],
     taps: Sequence[Sequence[Tap]], extents: Sequence[int],
+    combine: Callable[[Op, Op], Op] = ops.Add,
 ) -> Op:  # fmt: skip
     """The weighted rows of all combinations of taps, added up: [..., channels]."""
     begin = base if isinstance(base, Op) else build.constant(base, I64)
     strides = [math.prod(extents[i + 1 :]) for i in range(len(extents))]
-    total: Op | None = None
-    for chosen in product(*taps):
-        at = begin
-        for tap, stride in zip(chosen, strides, strict=True):
-            at = ops.Add(at, ops.Mul(tap.index, build.constant(stride, I64)))
-        value = build.cast(build.gather(rows, at, 0), F32)
-        for tap in chosen:
-            if tap.inside is not None:
-                inside = build.expand_dims(tap.inside, [-1])
-                value = ops.Where(inside, value, build.scalar(value, 0))
-        for tap in chosen:
-            if tap.weight is not None:
-                value = ops.Mul(value, build.expand_dims(tap.weight, [-1]))
-        total = plus(value, total)
-    if total is None:
-        raise ValueError("nothing to sample")
-    return total
+    values = [_value(rows, begin, chosen, strides) for chosen in product(*taps)]
+    return reduce(combine, values)
 
 
-def _by_rows(x: Op) -> Op:
+def _value(rows: Op, begin: Op, chosen: Sequence[Tap], strides: Sequence[int]) -> Op:
+    """The row that taps of all dimensions lead to, with their weights."""
+    at = begin
+    for tap, stride in zip(chosen, strides, strict=True):
+        at = ops.Add(at, ops.Mul(tap.index, build.constant(stride, I64)))
+    value = build.cast(build.gather(rows, at, 0), F32)
+    for tap in chosen:
+        if tap.inside is not None:
+            inside = build.expand_dims(tap.inside, [-1])
+            value = ops.Where(inside, value, build.scalar(value, 0))
+    for tap in chosen:
+        if tap.weight is not None:
+            value = ops.Mul(value, build.expand_dims(tap.weight, [-1]))
+    return value
+
+
+def by_rows(x: Op) -> Op:
     """[batch, channels, *places] as [batch * places, channels]."""
     moved = build.transpose(x, (0, *range(2, x.type.rank), 1))
     return build.reshape(moved, (x.type.size // x.shape[1], x.shape[1]))
@@ -238,7 +199,8 @@ def _nearest(edge: Edge, x: Op) -> list[Tap]:
     return [edge.tap(ops.Round(x), None)]
 
 
-def _linear(edge: Edge, x: Op) -> list[Tap]:
+def linear(edge: Edge, x: Op) -> list[Tap]:
+    """The two elements that a position lies between, by how near they are."""
     first = ops.Floor(x)
     away = ops.Sub(x, first)
     one = build.scalar(x, 1)
@@ -266,4 +228,4 @@ def _polynomial(s: Op, *, near: bool) -> Op:
     return value
 
 
-_TAPS = {"nearest": _nearest, "linear": _linear, "cubic": _cubic}
+_TAPS = {"nearest": _nearest, "linear": linear, "cubic": _cubic}
