@@ -112,11 +112,15 @@ def _any(kind: Kind, rng: Any, most: int) -> Any:
 
 def form(value: Any) -> Any:
     """All that an instruction says, to compare without its own idea of equality."""
+    kind = type(value)
+    if kind is int or kind is str:  # most of what there is
+        return value
     if isinstance(value, Packed):
-        fields = tuple((o.name, form(getattr(value, o.name))) for o in value.operands)
-        return type(value).__name__, fields
+        return kind.__name__, tuple(
+            [(o.name, form(getattr(value, o.name))) for o in value.operands]
+        )
     if isinstance(value, tuple):
-        return tuple(map(form, value))
+        return tuple([form(each) for each in value])
     if isinstance(value, float):
         return "float", struct.pack("<d", value)
     return value

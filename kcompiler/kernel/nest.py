@@ -61,6 +61,8 @@ class Affine:
 
     def plus(self, other: Affine) -> Affine:
         """The sum of two forms."""
+        if not self.terms or not other.terms:  # mostly: nothing to merge
+            return Affine(self.terms or other.terms, self.offset + other.offset)
         terms = dict(self.terms)
         for name, c in other.terms:
             terms[name] = terms.get(name, 0) + c
@@ -68,6 +70,8 @@ class Affine:
 
     def scaled(self, factor: int) -> Affine:
         """The form times an integer."""
+        if factor == 1:
+            return self
         return Affine.of({n: c * factor for n, c in self.terms}, self.offset * factor)
 
     def substitute(self, values: Mapping[str, Affine]) -> Affine:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import permutations
 
 import numpy as np
 
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.cost import memory_cycles
-from kcompiler.tiling.measure import Item, Room, Values
+from kcompiler.tiling.measure import Item, Place, Room, Values
 from kcompiler.tiling.space import Space
 
 FEW_AXES = 4
@@ -36,11 +37,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a schedule costs: time, bytes moved, scratchpad bytes used, tiles executed."""
+    """What a schedule costs: time, bytes moved, tiles executed."""
 
     cycles: Values
     traffic: dict[str, Values]
-    used: Values
     tiles: Values
 
     @property
@@ -84,11 +84,11 @@ def _trips(schedule: Schedule, points: Space, position: int) -> Values:
     if position < len(schedule.order):
         return points.trips[schedule.order[position]]
     reductions = [v for a, v in points.trips.items() if a not in schedule.order]
-    return np.max(reductions, axis=0) if reductions else np.ones(points.size, dtype=np.int64)
+    return reduce(np.maximum, reductions) if reductions else np.ones(points.size, dtype=np.int64)
 
 
 class Loops:
-    """Trip counts around every position of a schedule."""
+    """Trip counts around every position of a schedule; each place is counted once."""
 
     def __init__(self, schedule: Schedule, points: Space) -> None:
         self.schedule = schedule
@@ -96,46 +96,69 @@ class Loops:
         self.cumulative: list[Values] = [np.ones(points.size)]
         for axis in schedule.order:
             self.cumulative.append(self.cumulative[-1] * points.trips[axis])
+        self._executions: dict[Place, Values] = {}
+        self._doubled: dict[Place, Values] = {}
+        self._reuse: dict[Place, Values] = {}
 
     def depth(self, axes: frozenset[str]) -> int:
         """The number of parallel loops around something that some axes move."""
         return max((i + 1 for i, a in enumerate(self.schedule.order) if a in axes), default=0)
 
-    def executions(self, item: Item | Room) -> Values:
+    def executions(self, place: Place) -> Values:
         """How often each core does it."""
-        outer = self.cumulative[self.depth(item.axes)]
-        if item.reduction is None:
+        found = self._executions.get(place)
+        if found is None:
+            found = self._executions[place] = self._times(*place)
+        return found
+
+    def doubled(self, place: Place) -> Values:
+        """Whether a double-buffered loop of more than one trip is around it."""
+        found = self._doubled.get(place)
+        if found is None:
+            found = self._doubled[place] = self._pipelined(*place)
+        return found
+
+    def reuse(self, place: Place) -> Values:
+        """How often each of a copy's tiles is moved."""
+        found = self._reuse.get(place)
+        if found is None:
+            found = self._reuse[place] = self._repeats(place)
+        return found
+
+    def _times(self, axes: frozenset[str], reduction: str | None, anchor: frozenset[str]) -> Values:
+        outer = self.cumulative[self.depth(axes)]
+        if reduction is None:
             return outer
-        trips = self.points.trips[item.reduction]
-        inside = self.cumulative[self.depth(item.axes | item.anchor)] * trips
+        trips = self.points.trips[reduction]
+        inside = self.cumulative[self.depth(axes | anchor)] * trips
         return np.where(trips > 1, inside, outer)
 
-    def doubled(self, item: Item | Room) -> Values:
-        """Whether a double-buffered loop of more than one trip is around it."""
+    def _pipelined(
+        self, axes: frozenset[str], reduction: str | None, anchor: frozenset[str]
+    ) -> Values:
         first = min(self.schedule.sequential, len(self.schedule.order))
-        depth = self.depth(item.axes)
+        depth = self.depth(axes)
         plain = self.cumulative[depth] > self.cumulative[min(first, depth)]
-        if item.reduction is None:
+        if reduction is None:
             return plain
-        deep = self.depth(item.axes | item.anchor)
+        deep = self.depth(axes | anchor)
         around = self.cumulative[deep] > self.cumulative[min(first, deep)]
         inner = self.schedule.sequential <= len(self.schedule.order)
-        return np.where(self.points.trips[item.reduction] > 1, around | inner, plain)
+        return np.where(self.points.trips[reduction] > 1, around | inner, plain)
 
-    def reuse(self, item: Item) -> Values:
-        """How often each of a copy's tiles is moved."""
-        own = [self.points.trips[a] for a in self.points.trips if a in item.axes]
-        if item.reduction is not None:
-            own.append(self.points.trips[item.reduction])
-        return np.asarray(
-            self.executions(item) / np.prod([np.ones(self.points.size), *own], axis=0)
-        )
+    def _repeats(self, place: Place) -> Values:
+        axes, reduction, _ = place
+        own: Values = np.ones(self.points.size)
+        for axis, trips in self.points.trips.items():
+            if axis in axes or axis == reduction:
+                own = own * trips
+        return np.asarray(self.executions(place) / own)
 
 
 def scratchpad_bytes(schedule: Schedule, rooms: Sequence[Room], points: Space) -> Values:
     """Bytes of all buffers, doubled ones twice."""
     loops = Loops(schedule, points)
-    return stacked(rooms, [1 + loops.doubled(r) for r in rooms], points)
+    return stacked(rooms, [1 + loops.doubled(r.place) for r in rooms], points)
 
 
 def single_bytes(rooms: Sequence[Room], points: Space) -> Values:
@@ -154,12 +177,10 @@ def stacked(rooms: Sequence[Room], copies: Sequence[Values | int], points: Space
             _add(inside, room.reduction, np.where(looped, nbytes, 0))
             nbytes = np.where(looped, 0, nbytes)
         always = always + nbytes
-    return always + np.max(list(inside.values()), axis=0) if inside else always
+    return always + reduce(np.maximum, inside.values()) if inside else always
 
 
-def evaluate(
-    schedule: Schedule, items: Sequence[Item], rooms: Sequence[Room], points: Space, chip: Chip
-) -> Costs:
+def evaluate(schedule: Schedule, items: Sequence[Item], points: Space, chip: Chip) -> Costs:
     """Costs of a schedule for all points.
 
     What is not double-buffered takes its own time, one after the other. The rest is a pipeline: as
@@ -171,17 +192,16 @@ def evaluate(
     clock = _Clock(points, loops.cumulative[min(schedule.sequential, len(schedule.order))])
     traffic: dict[str, Values] = {}
     for item in items:
-        times, overlapped = loops.executions(item), loops.doubled(item)
+        times, overlapped = loops.executions(item.place), loops.doubled(item.place)
         limit: Values | float = 0.0
         if item.memory:
-            moved = item.traffic * loops.reuse(item)
+            moved = item.traffic * loops.reuse(item.place)
             _add(traffic, item.memory, moved)
             limit = memory_cycles(moved, item.memory, chip)
             _add(clock.busy, item.memory, np.where(overlapped, limit, 0.0))
             clock.wait(chip.memory(item.memory).latency.value, times, overlapped)
         clock.run(item, times, overlapped, limit)
-    used = scratchpad_bytes(schedule, rooms, points)
-    return Costs(clock.total, traffic, used, clock.tiles)
+    return Costs(clock.total, traffic, clock.tiles)
 
 
 class _Clock:
@@ -213,7 +233,7 @@ class _Clock:
         """All cycles. Grows with each of its parts, so that faster parts never cost more."""
         rounds = self.restarts * sum(self.once.values(), start=np.zeros_like(self.alone))
         longest = [b - self.restarts * self.once.get(n, 0.0) for n, b in self.busy.items()]
-        return np.asarray(self.alone + self.latency + np.max(longest, axis=0) + rounds)
+        return np.asarray(self.alone + self.latency + reduce(np.maximum, longest) + rounds)
 
 
 def _add(table: dict[str, Values], key: str, amount: Values) -> None:

@@ -69,7 +69,9 @@ def section_plan(choice: Choice) -> SectionPlan:
     fp = choice.field.variant.footprint
     one = choice.field.take(np.array([choice.position]))
     loops = Loops(choice.schedule, one.points)
-    buffers = tuple((r.name, int(r.nbytes[0]), 1 + int(loops.doubled(r)[0])) for r in one.rooms)
+    buffers = tuple(
+        (r.name, int(r.nbytes[0]), 1 + int(loops.doubled(r.place)[0])) for r in one.rooms
+    )
     dimensions = output_dimensions(choice.field.variant)
     axes = tuple(
         AxisPlan(

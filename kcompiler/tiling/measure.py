@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -17,6 +17,8 @@ from kcompiler.tiling.space import Space
 
 Values: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Engine: TypeAlias = Literal["load", "store", "matrix", "vector"]
+Place: TypeAlias = "tuple[frozenset[str], str | None, frozenset[str]]"
+"""(parallel axes, cut reduction, axes around its loop) of what some axes move."""
 
 
 @runtime_checkable
@@ -48,10 +50,17 @@ class Item:
     memory: str = ""
     traffic: Values | float = 0.0
 
+    @property
+    def place(self) -> Place:
+        """What decides how often it is done."""
+        return self.axes, self.reduction, self.anchor
+
     def take(self, chosen: Values) -> Item:
         """The candidates at some positions."""
         traffic = self.traffic[chosen] if isinstance(self.traffic, np.ndarray) else self.traffic
-        return replace(self, cycles=self.cycles[chosen], traffic=traffic)
+        axes, reduction, anchor = self.place
+        cycles = self.cycles[chosen]
+        return Item(self.name, self.engine, axes, cycles, reduction, anchor, self.memory, traffic)
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,14 @@ class Room:
     reduction: str | None = None
     anchor: frozenset[str] = frozenset()
 
+    @property
+    def place(self) -> Place:
+        """What decides how often there is one."""
+        return self.axes, self.reduction, self.anchor
+
     def take(self, chosen: Values) -> Room:
         """The candidates at some positions."""
-        return replace(self, nbytes=self.nbytes[chosen])
+        return Room(self.name, self.nbytes[chosen], *self.place)
 
 
 def memory_of(operand: Operand, chip: Chip) -> str:
@@ -155,10 +169,8 @@ def _stage(fp: Footprint, stage: Stage, points: Space, chip: Chip, *, swap: bool
             yield Item(stage.write, engine, axes, spread, reduction, anchor)
 
 
-def place_of(
-    fp: Footprint, origins: frozenset[str]
-) -> tuple[frozenset[str], str | None, frozenset[str]]:
-    """(parallel axes, cut reduction, axes around its loop) of what moves with `origins`."""
+def place_of(fp: Footprint, origins: frozenset[str]) -> Place:
+    """The place of what moves with `origins`."""
     cut = sorted(origins & fp.reductions.keys())
     if not cut:
         return origins, None, frozenset()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -70,6 +71,11 @@ class Field:
             [r.take(chosen) for r in self.rooms],
             self.grid[chosen],
         )
+
+    def where(self, mask: Values) -> Field:
+        """The candidates for which something holds."""
+        chosen = np.flatnonzero(mask)
+        return self if len(chosen) == self.points.size else self.take(chosen)
 
 
 @dataclass(frozen=True)
@@ -133,15 +139,17 @@ def improve(best: Best, candidates: Field, search: Search) -> None:
     promising = np.arange(len(order)) - first < PROMISING
     _exhaust(best, candidates.take(order[promising]), search)
     rest = order[~promising]
+    if not len(rest):
+        return
     found, inverse = np.unique(candidates.grid[rest], return_inverse=True)
     known = [best[int(g)].cost.primary if int(g) in best else np.inf for g in found]
-    limit = np.array(known)[inverse] if known else 0.0
+    limit = np.array(known)[inverse]
     _exhaust(best, candidates.take(rest[bound[rest] <= limit]), search)
 
 
 def _exhaust(best: Best, candidates: Field, search: Search) -> None:
     for schedule, part in feasible(candidates, search):
-        costs = evaluate(schedule, part.items, part.rooms, part.points, search.chip)
+        costs = evaluate(schedule, part.items, part.points, search.chip)
         first, second = keys(costs, search.objective)
         for at in _cheapest(part.grid, first, second):
             cost, grid = Cost(float(first[at]), float(second[at])), int(part.grid[at])
@@ -164,11 +172,12 @@ def feasible(candidates: Field, search: Search) -> Iterator[tuple[Schedule, Fiel
     if not candidates.points.size:
         return
     for schedule in schedules(tuple(candidates.variant.footprint.axes)):
-        meant = np.flatnonzero(canonical(schedule, candidates.points))
-        part = candidates.take(meant)
-        fits = scratchpad_bytes(schedule, part.rooms, part.points) <= search.capacity
-        if fits.any():
-            yield schedule, part.take(np.flatnonzero(fits))
+        part = candidates.where(canonical(schedule, candidates.points))
+        if not part.points.size:
+            continue
+        part = part.where(scratchpad_bytes(schedule, part.rooms, part.points) <= search.capacity)
+        if part.points.size:
+            yield schedule, part
 
 
 def keys(costs: Costs, objective: Objective) -> tuple[Values, Values]:
@@ -191,4 +200,4 @@ def lower_bound(candidates: Field, search: Search) -> Values:
             limit = memory_cycles(item.traffic, item.memory, search.chip)
             busy[item.memory] = busy.get(item.memory, 0.0) + limit
             moved = moved + item.traffic
-    return moved if search.objective == "bytes" else np.max(list(busy.values()), axis=0)
+    return moved if search.objective == "bytes" else reduce(np.maximum, busy.values())

@@ -51,7 +51,7 @@ def legal_plans(draw: st.DrawFn, region: Region, search: Search) -> Plan:
 
 def choice(schedule: Schedule, field: Field, at: int, search: Search) -> Choice:
     """One candidate with its cost."""
-    costs = evaluate(schedule, field.items, field.rooms, field.points, search.chip)
+    costs = evaluate(schedule, field.items, field.points, search.chip)
     first, second = keys(costs, search.objective)
     return Choice(Cost(float(first[at]), float(second[at])), field, schedule, costs, at)
 
