@@ -20,6 +20,7 @@ from kcompiler.machine.chip import MatrixEngine, VectorEngine
 from kcompiler.machine.cost import Amount, Cycles, operations, vector_cycles
 from kcompiler.machine.facts import Fact
 from kcompiler.targets.warboy.epilogue import split
+from kcompiler.targets.warboy.lookups import look_ups, looked_up
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,12 @@ class TableEngine(VectorEngine):
             return np.asarray(0.0 * outer)
         if work.table is not None:
             return np.asarray(self.startup.value + self.look_ups(points))
-        plain, special = operations(work.body)
+        body, tables = work.body, np.asarray(0.0)
+        for read, part in look_ups(body, dtypes):
+            body = looked_up(body, read, part)
+            tables = tables + self.startup.value + self.look_ups(points)
+        plain, special = operations(body)
         plain += 1 if nest.reduced or plain + special == 0 else 0
         total = vector_cycles(points, plain, special, self)
         total = total + vector_cycles(outer, *operations(nest.result), self)
-        return np.asarray(self.startup.value + total)
+        return np.asarray(self.startup.value + tables + total)

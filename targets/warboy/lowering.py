@@ -21,6 +21,7 @@ from kcompiler.machine.generic import lowering
 from kcompiler.machine.instruction import Isa
 from kcompiler.machine.simulator.elementwise import run_micro
 from kcompiler.targets.warboy.epilogue import Drain, Work, split
+from kcompiler.targets.warboy.lookups import last_reader, look_ups, looked_up
 from kcompiler.targets.warboy.units import (
     DRAM,
     SRAM,
@@ -113,7 +114,7 @@ class Lowering(lowering.Lowering):
             return vector
         if work.drain is None and work.table is not None:
             return self.steps(_with_body(nest, work.body), table=True)
-        return self.vector(nest, later)
+        return self.after_look_ups(compute, later)
 
     # ---- the tensor unit ----------------------------------------------------------------------
 
@@ -204,6 +205,22 @@ class Lowering(lowering.Lowering):
 
     # ---- the vector unit ----------------------------------------------------------------------
 
+    def after_look_ups(self, compute: Compute, accumulate: bool) -> Sequence[Isa]:
+        """A nest step by step, after those functions of single bytes in it that tables can take."""
+        nest, before, kept = compute.nest, list[Isa](), dict(self.buffers)
+        for read, part in look_ups(nest.body, [self.buffers[r.operand].dtype for r in nest.reads]):
+            access = nest.reads[read]
+            if not _each_once(access, nest) or not last_reader(
+                self.kernel.body, compute, access.operand
+            ):
+                continue
+            before += self.steps(replace(_with_body(nest, part), write=access), table=True)
+            self.buffers[access.operand] = replace(self.buffers[access.operand], dtype=part.dtype)
+            nest = replace(nest, body=looked_up(nest.body, read, part))
+        done = (*before, *self.vector(nest, accumulate))
+        self.buffers = kept
+        return done
+
     def steps(self, nest: Nest, *, table: bool) -> Sequence[Isa]:
         """An element-wise nest; as a table where it has one read, of bytes."""
         if not table:
@@ -250,6 +267,13 @@ def _same_axes(sums: Nest, nest: Nest, read: int) -> dict[str, str] | None:
     all_of_nest = sorted(a.name for a in nest.axes if a.extent > 1) == sorted(found.values())
     all_of_sums = sorted(a.name for a in sums.parallel if a.extent > 1) == sorted(found)
     return found if all_of_nest and all_of_sums else None
+
+
+def _each_once(access: Access, nest: Nest) -> bool:
+    """Whether a nest reads each element of a tensor once."""
+    found = [_axis(form) for form in access.index]
+    axes = [name for name in found if name and nest.extents[name] > 1]
+    return None not in found and sorted(axes) == sorted(a.name for a in nest.axes if a.extent > 1)
 
 
 def _axis(form: Affine) -> str | None:

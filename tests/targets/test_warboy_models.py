@@ -121,6 +121,28 @@ def test_who_does_what() -> None:
     assert kinds(residual) == {"te.dot", "ve.nest"}
 
 
+def test_what_joins_a_sum_is_looked_up_first() -> None:
+    """SiLU makes a byte of a byte, which another byte is added to: a table and a plain sum."""
+    model = net((1, 8, 10, 10), lambda n, x: n.add(x, n.conv(x, 8, 3, act="silu")))
+    code = code_of(model, small())
+    kinds = [i.mnemonic for i in code if i.engine == "ve"]
+    assert kinds == ["ve.table", "ve.nest"] * (len(kinds) // 2)
+    assert "sigmoid" not in format_program(code)
+
+
+def test_a_byte_that_is_read_again_keeps_its_value() -> None:
+    """The sum needs what goes into SiLU and what comes out: no table may overwrite it."""
+    chance = np.random.default_rng(0)
+    m = Model(x=chance.integers(-128, 128, (1, 8, 6, 6)).astype(np.int8))
+    x = m.dequantize("x", 0.02, 3, "int8")
+    w = m.weights(chance.integers(-127, 128, (8, 8, 3, 3)).astype(np.int8), 0.001)
+    y = m.through(m("Conv", x, w, pads=[1] * 4), 0.02, 3, "int8")
+    gate = m.through(m("Sigmoid", y), 1 / 256, -128, "int8")
+    total = m("Add", m("Add", x, gate), y)
+    code = code_of(m.done(m.quantize(total, 0.05, 0, "int8")), small())
+    assert "ve.table" not in {i.mnemonic for i in code}
+
+
 def test_a_fit_changes_no_program() -> None:
     """A depthwise convolution hardly fills the tensor unit: which unit takes it is no bet."""
     target = small()
