@@ -69,6 +69,7 @@ VARIANTS = (
     Model("efficientnet-lite0-qdq-int8", "trained"),
     Model("efficientnet-lite0-qop", "trained"),
     Model("mnistnet-qdq", "trained", dims={"batch": 8}),
+    Model("unet-256-dynamo", "filled"),
 )  # fmt: skip
 """What `fetch_models.py` knows beyond the list above, and narrow forms of the trained networks."""
 

@@ -1,13 +1,15 @@
 """Predict the latencies that are published for FuriosaAI's Warboy, and compare.
 
-    python -m benchmarks.warboy [--fit | --write | --rates] [NAME ...]
+    python -m benchmarks.warboy [--fit] [--write] [NAME ...]
+    python -m benchmarks.warboy --rates [NAME ...]
 
 Every second row of each target, in the order of the published tables, serves to fit three
 parameters of the chip (`PARAMETERS`), the others are held back. Without an option the table is
-printed for the chip as it is; `--fit` looks for the parameters anew and prints them; `--write`
-records the table that `kcompile targets warboy --calibration` prints, always the whole of it;
-`--rates` prints which part of the chip's peak a published time means, and the time predicted
-without `sustained`. Names keep the rows whose text contains all of them.
+printed for the chip as it is; with `--fit` for parameters that are looked for anew. `--write`
+records the table that `kcompile targets warboy --calibration` prints, always the whole of it, and
+with it the parameters, which the chip reads from there; `--rates` prints which part of the chip's
+peak a published time means, and the time predicted without `sustained`. Names keep the rows whose
+text contains all of them. With --fit --write: about five minutes.
 
 A network runs on the NPU alone, int8 in and out. Where a measurement includes the transfers over
 PCIe, the prediction adds one for the inputs and one for the outputs.
@@ -19,7 +21,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from rich.console import Console
@@ -31,6 +33,7 @@ from kcompiler.compiler import Options, compile_model
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.crossing import link_seconds
 from kcompiler.machine.facts import facts
+from kcompiler.machine.instruction import Isa
 from kcompiler.machine.measured import Measured, Parameter, Row, write_measured
 from kcompiler.machine.program import Program
 from kcompiler.machine.simulator.time import simulate_time
@@ -46,6 +49,7 @@ PARAMETERS = (
     ("matrix.sustained", BOTH, "the same for both elements fused"),
     ("host.bandwidth", BOTH, "bytes/s over PCIe, layouts changed on the way"),
 )
+DIGITS = 3  # of a parameter: more would claim that it is known so well
 SUSTAINED = np.geomspace(0.15, 1.0, 7)
 LINK = np.geomspace(1e9, 16e9, 33)
 
@@ -120,6 +124,12 @@ def program_of(row: Published) -> Program:
     return segment.program
 
 
+@lru_cache(maxsize=1)
+def code_of(row: Published) -> Sequence[Isa]:
+    """The instructions of a network's program: decoding takes longer than one simulation."""
+    return find_target(row.target).isa.decode_program(program_of(row).code)
+
+
 def seconds(row: Published, chip: Chip) -> float:
     """The predicted time of a row on a chip, whose parameters may differ from the target's."""
     memories = tuple(
@@ -128,9 +138,8 @@ def seconds(row: Published, chip: Chip) -> float:
         else m
         for m in chip.memories
     )
-    program = program_of(row)
     target: Target = replace(find_target(row.target), chip=replace(chip, memories=memories))
-    return simulate_time(program, target).seconds + link(row, chip)
+    return simulate_time(program_of(row), target, code_of(row)).seconds + link(row, chip)
 
 
 def link(row: Published, chip: Chip) -> float:
@@ -157,7 +166,7 @@ def with_link(chip: Chip, value: float) -> Chip:
     )
 
 
-def fit(rows: Sequence[Published]) -> tuple[float, float, float]:
+def fit(rows: Sequence[Published]) -> tuple[Parameter, ...]:
     """The parameters with the least sum of squared logarithms of predicted over published.
 
     Times between those that were simulated are interpolated.
@@ -174,21 +183,36 @@ def fit(rows: Sequence[Published]) -> tuple[float, float, float]:
         print(".", end="", flush=True, file=sys.stderr)
     best = int((errors[ONE].min(0) + errors[BOTH].min(0)).argmin())
     one, both = (float(sustained[errors[t][:, best].argmin()]) for t in (ONE, BOTH))
-    return one, both, float(LINK[best])
+    found = zip(PARAMETERS, (one, both, float(LINK[best])), strict=True)
+    return tuple(
+        Parameter(fact, target, float(f"{value:.{DIGITS}g}"), meaning)
+        for (fact, target, meaning), value in found
+    )
 
 
-def measured(rows: Sequence[Published]) -> Measured:
-    """The table for the chip as it is."""
-    found, fitted = [], halves()[0]
-    for row in rows:
-        predicted = seconds(row, find_target(row.target).chip)
-        time = row.milliseconds / 1e3
-        found.append(Row(row.what, row.target, time, row.source, predicted, row in fitted))
-    parameters = tuple(
+def parameters() -> tuple[Parameter, ...]:
+    """The parameters as the chip has them."""
+    return tuple(
         Parameter(fact, target, float(facts(find_target(target).chip)[fact].value), meaning)
         for fact, target, meaning in PARAMETERS
     )
-    return Measured(parameters, tuple(found))
+
+
+def chip_with(target: str, fitted: Sequence[Parameter]) -> Chip:
+    """The chip of a target with these parameters."""
+    values = {(p.fact, p.target): p.value for p in fitted}
+    chip = with_sustained(find_target(target).chip, values["matrix.sustained", target])
+    return with_link(chip, values["host.bandwidth", BOTH])
+
+
+def measured(rows: Sequence[Published], fitted: Sequence[Parameter]) -> Measured:
+    """The table for the chip with these parameters."""
+    found, chosen = [], halves()[0]
+    for row in rows:
+        predicted = seconds(row, chip_with(row.target, fitted))
+        time = row.milliseconds / 1e3
+        found.append(Row(row.what, row.target, time, row.source, predicted, row in chosen))
+    return Measured(tuple(fitted), tuple(found))
 
 
 def rates(row: Published) -> str:
@@ -205,25 +229,19 @@ def rates(row: Published) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, the parameters or the rates."""
+    """Print the table or the rates."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.warboy",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--fit", action="store_true")
-    what.add_argument("--write", action="store_true")
-    what.add_argument("--rates", action="store_true")
+    parser.add_argument("--fit", action="store_true", help="look for the parameters anew")
+    parser.add_argument("--write", action="store_true", help="record table and parameters")
+    parser.add_argument("--rates", action="store_true", help="parts of the peak instead")
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args(arguments)
-    if options.write and options.names:
-        parser.error("--write records every row: leave the names out")
-    if options.fit:
-        values = fit(halves()[0])
-        for (fact, target, meaning), value in zip(PARAMETERS, values, strict=True):
-            print(f"{fact} of {target}: {value:.4g}, {meaning}")
-        return 0
+    if options.write and (options.names or options.rates):
+        parser.error("--write records every row: leave the names out, and --rates")
     chosen = [
         r for r in published() if all(name in f"{r.what} {r.target}" for name in options.names)
     ]
@@ -231,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in chosen:
             print(rates(row))
         return 0
-    table = measured(chosen)
+    table = measured(chosen, fit(halves()[0]) if options.fit else parameters())
     Console(width=160).print(measured_table(table))
     if options.write:
         write_measured(table, FILE)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from kcompiler.machine.chip import Chip
 from kcompiler.machine.generic.target import GenericTarget
-from kcompiler.targets.warboy.chip import CHIP, FUSED
+from kcompiler.targets.warboy.chip import CHIP, FUSED, MEASURED
 from kcompiler.targets.warboy.isa import Warboy
 from kcompiler.targets.warboy.legality import CONSTRAINTS
 from kcompiler.targets.warboy.lowering import Lowering
@@ -23,7 +21,7 @@ def _target(chip: Chip) -> GenericTarget:
         instructions=DRAM,
         lowering=Lowering,
         integer_only=True,
-        measured=Path(__file__).with_name("calibration.json"),
+        measured=MEASURED,
     )
 
 

@@ -2,13 +2,17 @@
 
 Tags: `kcompiler.machine.facts.TAGS`. Keys in brackets: the list of sources in README.md. FuriosaAI
 published its own compiler's machine description [ML11], whose keys the sources name; what it leaves
-open is assumed (tag A) or fitted (tag F), and README.md argues the assumptions.
+open is assumed (tag A) or fitted (tag F, read from the table of measurements that they were fitted
+to), and README.md argues the assumptions.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kcompiler.machine.chip import Chip, DmaEngine, HostLink, MacRate, Memory
 from kcompiler.machine.facts import Fact
+from kcompiler.machine.measured import read_measured
 from kcompiler.targets.warboy.engines import DotEngine, TableEngine
 
 _KIB = 1 << 10
@@ -17,6 +21,8 @@ _SLICE = 256 * _KIB  # SRAM of a slice
 _BUFFERS = 128 * _KIB  # of which a kernel's tiles take up to so much
 _FETCH = 16  # bytes a cycle into a slice
 _WARM_UP = 20 + 2
+MEASURED = Path(__file__).with_name("calibration.json")
+_FIT = {(p.fact, p.target): p.value for p in read_measured(MEASURED).parameters}
 _FITTED = "fitted to half of the published latencies (calibration.json)"
 
 VECTOR = TableEngine(
@@ -43,7 +49,11 @@ DRAM = Memory(
 )
 
 HOST = HostLink(
-    bandwidth=Fact(3.67e9, "F", f"{_FITTED}; PCIe 4.0 x8 [FSDK] gives 15.75 GB/s at most"),
+    bandwidth=Fact(
+        _FIT["host.bandwidth", "warboy-2pe"],
+        "F",
+        f"{_FITTED}; PCIe 4.0 x8 [FSDK] gives 15.75 GB/s at most",
+    ),
     latency=Fact(5e-6, "A", "not public: a driver's call, a doorbell and a DMA over PCIe"),
     macs=Fact(2e11, "A", "of the host, which is the user's: a few cores with wide vectors"),
     memory=Fact(2e10, "A", "of the host, which is the user's: one thread streaming"),
@@ -51,7 +61,7 @@ HOST = HostLink(
 )
 
 
-def _dot(sustained: float) -> DotEngine:
+def _dot(chip: str) -> DotEngine:
     return DotEngine(
         name="te",
         rows=Fact(32, "P", "mac_width [ML11]: the length of a dot product"),
@@ -76,11 +86,11 @@ def _dot(sustained: float) -> DotEngine:
         shifter=Fact(
             48, "P", "shift_register_width [ML11]: a dot product's data and the next bytes"
         ),
-        sustained=Fact(sustained, "F", _FITTED),
+        sustained=Fact(_FIT["matrix.sustained", chip], "F", _FITTED),
     )
 
 
-def _chip(name: str, title: str, slices: int, sustained: float) -> Chip:
+def _chip(name: str, title: str, slices: int) -> Chip:
     """One processing element, or both as one: what differs is the number of slices."""
     buffers = Memory(
         name="buffers",
@@ -106,7 +116,7 @@ def _chip(name: str, title: str, slices: int, sustained: float) -> Chip:
         title=title,
         clock=Fact(_CLOCK, "P", "2.0 GHz [FSDK]"),
         cores=Fact(slices, "P", "num_slices [ML11]"),
-        matrix=_dot(sustained),
+        matrix=_dot(name),
         vector=VECTOR,
         dma=DMA,
         memories=(buffers, sram, DRAM),
@@ -119,5 +129,5 @@ def _chip(name: str, title: str, slices: int, sustained: float) -> Chip:
     )
 
 
-CHIP = _chip("warboy", "FuriosaAI Warboy, one processing element", 64, 0.305)
-FUSED = _chip("warboy-2pe", "FuriosaAI Warboy, both processing elements fused", 128, 0.255)
+CHIP = _chip("warboy", "FuriosaAI Warboy, one processing element", 64)
+FUSED = _chip("warboy-2pe", "FuriosaAI Warboy, both processing elements fused", 128)

@@ -208,9 +208,7 @@ class Dot(Warboy, Engine, opcode=0x20, mnemonic="te.dot", engine="te"):
         groups = prod(x.extent for x in self.sequence if x.weights)
         positions = prod(x.extent for x in self.sequence if not x.weights)
         terms, outputs = (prod(x.extent for x in loops) for loops in (self.terms, self.outputs))
-        return groups * int(
-            engine.product_cycles(positions, terms, outputs, self._fresh(engine))
-        )
+        return groups * int(engine.product_cycles(positions, terms, outputs, self._fresh(engine)))
 
     def _fresh(self, engine: DotEngine) -> float:
         """The part of the data that is fetched anew when the innermost step moves a window on."""

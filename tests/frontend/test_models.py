@@ -19,7 +19,7 @@ from kcompiler.graph.node import Array
 from tests.frontend.oracle import hosts, on_host, on_onnxruntime
 
 # Beyond the benchmarks' twenty: other forms of the same networks, recurrences, 25 nested Ifs.
-MORE = (*VARIANTS, Model("unet-256-dynamo", "filled"))
+MORE = VARIANTS
 QUANTIZED = {"efficientnet-lite0-qop", "mnistnet-qdq", "efficientnet-lite0-qdq-int8"}
 FAST = {"mnistnet-dynamo", "crepe-tiny-dynamo", "mnistnet-qdq", "efficientnet-lite0-qop"}
 

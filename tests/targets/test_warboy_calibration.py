@@ -74,7 +74,7 @@ def test_a_part_of_the_table_is_never_recorded(
 def recomputed(what: str, target: str) -> None:
     (row,) = (r for r in warboy.published() if (r.what, r.target) == (what, target))
     (recorded,) = (r for r in TABLE.rows if (r.what, r.target) == (what, target))
-    found = warboy.measured([row]).rows[0]
+    found = warboy.measured([row], warboy.parameters()).rows[0]
     assert replace(found, predicted=recorded.predicted) == recorded
     assert found.predicted == pytest.approx(recorded.predicted, rel=PLANS)
 
