@@ -1,10 +1,12 @@
 """`kcompile new-target`: what it writes works at once, and nothing that exists is touched."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from kcompiler.cli import main
+from kcompiler.conformance.categories import ORDER
 from kcompiler.scaffold import FILES, new_target
 from tests.cli.outside import can_build, environment, link, pip_install, run
 from tests.conftest import ROOT
@@ -27,6 +29,18 @@ def test_what_it_writes_passes_its_own_tests(
     assert title in listed
     facts = run(["-m", "kcompiler.cli", "targets", "sea-otter1"], tmp_path, tmp_path / "site")
     assert "a placeholder" in facts.stdout
+
+
+@pytest.mark.slow
+def test_what_it_writes_conforms_as_it_is(tmp_path: Path) -> None:
+    """Before anything of it is replaced, every category of the kit is at 100 %."""
+    new_target("otter", tmp_path / "otter")
+    link(tmp_path / "otter", tmp_path / "site")
+    command = ["-m", "kcompiler.cli", "check-target", "otter", "--json"]
+    score = json.loads(run(command, tmp_path, tmp_path / "site").stdout)
+    assert score["ok"]
+    assert [card["category"] for card in score["categories"]] == list(ORDER)
+    assert {card["score"] for card in score["categories"]} == {1.0}
 
 
 @pytest.mark.skipif(not can_build(), reason="needs pip and setuptools 70.1 or later")

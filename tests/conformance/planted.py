@@ -1,4 +1,4 @@
-"""Faults planted in rebel, one a mutant, each of a kind that compilers for NPUs have had.
+"""Faults planted in a target, one a mutant, each of a kind that compilers for NPUs have had.
 
 A mutant changes what `lower` gives, what an instruction does, says or costs, or what the target
 declares. What it is about stands in its name; `only` is the category that has to notice.
@@ -57,12 +57,13 @@ class Mutated(Target):
         return self.inner.wait(**made)
 
 
-def mutated(**how: Any) -> Target:
-    """Rebel, changed."""
-    inner = find_target("rebel")
+def mutated(base: str | Target = "rebel", **how: Any) -> Target:
+    """A target, rebel if nothing else is said, changed."""
+    inner = find_target(base) if isinstance(base, str) else base
     own = {k: how.pop(k) for k in ("change", "move", "awaited") if k in how}
-    fields = {n: getattr(inner, n) for n in ("chip", "isa", "precisions", "constraints")}
-    return Mutated("mutant", **{**fields, **how}, inner=inner, **own)
+    names = ("chip", "isa", "precisions", "constraints", "integer_only")
+    kept = {n: getattr(inner, n) for n in names}
+    return Mutated("mutant", **{**kept, **how}, inner=inner, **own)
 
 
 Build = Callable[[MonkeyPatch], Target]

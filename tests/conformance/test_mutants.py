@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 
 import pytest
@@ -14,6 +14,7 @@ from kcompiler.conformance.run import guarded
 from kcompiler.conformance.score import Finding
 from kcompiler.conformance.trial import Trials
 from kcompiler.machine.target import Target
+from tests.conformance import mutants
 from tests.conformance.mutants import ALL, Mutant, mutated
 from tests.conftest import ROOT
 
@@ -66,6 +67,11 @@ def test_there_are_many_and_of_every_category() -> None:
 
     assert {m.only for m in ALL} == set(ORDER)
     assert len({m.name for m in ALL}) == len(ALL)
+    text = (ROOT / "docs" / "conformance.md").read_text("utf-8")
+    kinds = re.search(r"(\d+) in rebel, (\d+) in warboy and (\d+) in a target", text)
+    assert kinds is not None
+    own = [sum(m.name.startswith(f"{base}: ") for m in ALL) for base in ("warboy", "generic")]
+    assert [int(kinds[1]), int(kinds[2]), int(kinds[3])] == [len(ALL) - sum(own), *own]
 
 
 WRAPPED = [
@@ -81,3 +87,13 @@ WRAPPED = [
 def test_the_wrapper_alone_is_no_fault(only: str) -> None:
     """What wraps the mutants changes nothing by itself: they die of their faults."""
     assert [f for f in findings(mutated(), only, "") if f.status == "failed"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", [mutants.warboy, mutants.plain])
+@pytest.mark.parametrize("topic", ["", "products", "quantized"])
+def test_nor_is_it_around_others(base: Callable[[], Target], topic: str) -> None:
+    only = "operators" if topic else "hazards"
+    found = list(findings(base(), only, topic))
+    assert [f for f in found if f.status == "failed"] == []
+    assert sum(f.status == "passed" for f in found) > 50

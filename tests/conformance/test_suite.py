@@ -183,8 +183,14 @@ def test_rebel_at_length(name: str) -> None:
     perfect(name)
 
 
-def perfect(name: str) -> None:
-    (found,) = check_target(find_target("rebel"), [name]).cards
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ORDER)
+def test_warboy(name: str) -> None:
+    perfect(name, "warboy")
+
+
+def perfect(name: str, target: str = "rebel") -> None:
+    (found,) = check_target(find_target(target), [name]).cards
     assert [(f.case, f.text) for f in found.failures] == []
     assert found.ok
     assert found.counts["absent"] == 0

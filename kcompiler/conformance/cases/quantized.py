@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from kcompiler.conformance.cases.case import Case, Sizes, case
-from kcompiler.conformance.values import DType, generator, numbers
+from kcompiler.conformance.values import DType, generator, numbers, small
 from kcompiler.graph import operators as ops
 from kcompiler.graph.build import constant
 from kcompiler.graph.node import Array, Op
@@ -27,6 +27,9 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         yield from _layers(dtype, zero, sizes)
         yield from _elementwise(dtype, zero)
         yield from _requantized(dtype, zero)
+        near = (small(I32, (9, 5), "halves") + zero).astype(dtype)
+        make = partial(_halved, zero, small(I8, (5, 7), "halves"))
+        yield case(make, near, what=f"linear {dtype} zero {zero} halves")
     yield case(_in_doubles, numbers(I8, (7, 11), "wide"), what="computed in f64")
 
 
@@ -136,6 +139,13 @@ def _linear(zero: int, w: Array, bias: Array, x: Op) -> Op:
     numbers_ = _dequantize(0.05, zero, x)
     total = ops.Contract(numbers_, columns, "ik,jk->ij", F32)
     return _quantize(0.21, zero, x.dtype, _biased(total, bias, scales))
+
+
+def _halved(zero: int, w: Array, x: Op) -> Op:
+    """Half of a sum of whole numbers: a product whose results lie between two integers."""
+    weights = _dequantize(1.0, 0, constant(w, I8))
+    total = ops.Contract(_dequantize(0.5, zero, x), weights, "ik,kj->ij", F32)
+    return _quantize(1.0, zero, x.dtype, total)
 
 
 def _elementwise(dtype: DType, zero: int) -> Iterator[Case]:
