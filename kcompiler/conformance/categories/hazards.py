@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import combinations
+from collections.abc import Iterator, Sequence
 
 from kcompiler.conformance.bench import Assembled, Bench
 from kcompiler.conformance.isolation import undeclared
 from kcompiler.conformance.orders import disorder
 from kcompiler.conformance.score import Finding, judged
 from kcompiler.graph.node import Array
+from kcompiler.machine.auditor import Finding as Broken
 from kcompiler.machine.auditor import audit_program
 from kcompiler.machine.hazards import hazards
-from kcompiler.machine.program import Binding, Program
+from kcompiler.machine.program import Program
 from kcompiler.machine.queues import is_wait
 from kcompiler.machine.simulator.function import Simulation
 from kcompiler.machine.target import Target
 
 TITLE = "every order that waits allow gives the same, inside of the memories"
+_ABOUT_ROOM = ("budgets", "buffers")
 _LOOKED_AT = 60  # instructions of a program, spread over it, whose bytes are looked at
 _WAIT = "reads() and writes() must name all bytes; passes.synchronize orders what they name"
 _AUDIT = "docs/verification.md says what an audit proves, and from what"
@@ -32,8 +33,10 @@ def findings(bench: Bench) -> Iterator[Finding]:
         code = target.isa.decode_program(program.code)
         waits += sum(map(is_wait, code))
         yield judged(f"{name}: no hazard", _hazard(program, target), _WAIT)
-        yield judged(f"{name}: inside the memories", budget(program, target), _ROOM)
-        yield judged(f"{name}: audit", _audited(program, target), _AUDIT)
+        found = audit_program(program, target).findings
+        room = _audited(found, room=True) or _declared(program, target)
+        yield judged(f"{name}: inside the memories", room, _ROOM)
+        yield judged(f"{name}: audit", _audited(found, room=False), _AUDIT)
         yield judged(f"{name}: other orders", _orders(made, target, bench), _WAIT)
         if target is not bench.target or target is bench.small:
             yield judged(f"{name}: touches", _touches(made, target, bench), _WAIT)
@@ -49,50 +52,30 @@ def _hazard(program: Program, target: Target) -> str | None:
     return None if found is None else found.text
 
 
-def _audited(program: Program, target: Target) -> str | None:
-    """What the auditor finds first; it sees what instructions do, not what they declare."""
-    found = audit_program(program, target).findings
-    return str(found[0]) if found else None
+def _audited(found: Sequence[Broken], *, room: bool) -> str | None:
+    """What the auditor finds first, about room or about all else.
+
+    It sees what instructions do, not what they declare.
+    """
+    chosen = (str(f) for f in found if (f.property in _ABOUT_ROOM) == room)
+    return next(chosen, None)
 
 
-def budget(program: Program, target: Target) -> str | None:
-    """What leaves a memory, or lies where something else lies."""
+def _declared(program: Program, target: Target) -> str | None:
+    """What an instruction says that it touches beyond what the program uses."""
     chip = target.chip
-    for memory in chip.memories:
-        used = program.used.get(memory.name, 0)
-        if used > memory.size.value:
-            return f"it uses {used:,} bytes of {memory.name}, which has {memory.size.value:,}"
     for place, item in enumerate(target.isa.decode_program(program.code)):
         if is_wait(item):
             continue
-        if item.active_cores() > chip.cores.value:
-            cores = f"{item.active_cores()} cores of {chip.cores.value}"
-            return f"instruction {place} ({item.mnemonic}) works on {cores}"
         for touch in (*item.reads(chip), *item.writes(chip)):
             known = program.used.get(touch.memory, 0)
             if not touch.empty and not (touch.start >= 0 and touch.stop <= known):
                 return (
-                    f"instruction {place} ({item.mnemonic}) touches {touch.memory} bytes "
-                    f"[{touch.start:#x}, {touch.stop:#x}), of which the program uses {known:#x}"
+                    f"instruction {place} ({item.mnemonic}) says that it touches {touch.memory} "
+                    f"bytes [{touch.start:#x}, {touch.stop:#x}), of which the program uses "
+                    f"{known:#x}"
                 )
-    return _shared_room(program)
-
-
-def _shared_room(program: Program) -> str | None:
-    """What lives as long as the program must not overlap."""
-    lasting = {id(b): b for b in (*program.inputs, *program.constants)}
-    for one, other in combinations(lasting.values(), 2):
-        if one.memory == other.memory and _overlap(one, other):
-            return f"{one.name} and {other.name} share bytes of {one.memory}"
-    for kernel in program.kernels:
-        for binding in kernel.inputs:
-            if binding.memory == kernel.output.memory and _overlap(binding, kernel.output):
-                return f"kernel {kernel.name} writes its result over its operand {binding.name}"
     return None
-
-
-def _overlap(one: Binding, other: Binding) -> bool:
-    return one.address < other.address + other.nbytes and other.address < one.address + one.nbytes
 
 
 def _orders(made: Assembled, target: Target, bench: Bench) -> str | None:
