@@ -6,7 +6,7 @@ This is the composition root: the only module of the kernel that names passes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -90,9 +90,10 @@ def tools_for(target: Target) -> Tools:
     )
 
 
-def partition_for(target: Target) -> Partition:
-    """The pass that cuts a model for a target."""
-    return Partition(refusal=target.refusal, island=partial(not_worth_crossing, target.chip))
+def partition_for(target: Target, later: Collection[str] = ()) -> Partition:
+    """The pass that cuts a model for a target; the host reads some of the graph's outputs later."""
+    island = partial(not_worth_crossing, target.chip)
+    return Partition(refusal=target.refusal, island=island, later=later)
 
 
 def compile_model(source: Source, target: Target, options: Options | None = None) -> Compilation:
@@ -128,8 +129,9 @@ def compile_imported(
     report = next((r for p in (quantize, weights) if p is not None for r in p.log or ()), None)
     told = report.notes() if report is not None else ()
     tools = tools_for(target)
+    later = imported.tail.inputs if imported.tail is not None else ()
     segments: list[NpuSegment | HostSegment] = [
-        _segment(s, target, tools) for s in partition_for(target).run(kernels)
+        _segment(s, target, tools) for s in partition_for(target, later).run(kernels)
     ]
     if imported.tail is not None:
         segments.append(HostSegment(**vars(imported.tail)))

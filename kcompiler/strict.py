@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kcompiler.compilation import HostSegment
 from kcompiler.errors import UnsupportedError
+from kcompiler.machine.crossing import for_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,10 @@ _MOST = 20
 
 
 def host_work(compilation: Compilation) -> list[tuple[str, str, str]]:
-    """(ONNX node, operator, why) of all on the host, casts of inputs and outputs aside."""
+    """(ONNX node, operator, why) of all on the host, casts of inputs and outputs aside.
+
+    What is there only because crossing to its neighbours would cost more is no work of its own.
+    """
     members = compilation.buckets.members if compilation.buckets is not None else ()
     every = [b.compilation for b in members] or [compilation]
     return list(dict.fromkeys(work for c in every for work in _work(c)))
@@ -30,7 +34,7 @@ def _work(compilation: Compilation) -> Iterator[tuple[str, str, str]]:
         if isinstance(segment, HostSegment):
             border = given.issuperset(segment.inputs) or wanted.issuperset(segment.outputs)
             for node, operator, why in segment.operators:
-                if operator != "Cast" or not border:
+                if (operator != "Cast" or not border) and not for_others(why):
                     yield node, operator, why
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from kcompiler.graph.node import Constant, Graph, Input, Op
-from kcompiler.graph.operators import Host, Item
+from kcompiler.graph.operators import Cast, Fused, Host, Item
+from kcompiler.machine.crossing import BESIDE
 from kcompiler.pipeline import Pass
 
 Kind = Literal["npu", "host"]
@@ -30,7 +31,10 @@ def accept(_: Op) -> None:
     """The refusal of a target that takes every kernel."""
 
 
-def worthwhile(_: Sequence[Op], __: Sequence[int]) -> None:
+Island: TypeAlias = Callable[[Sequence[Op], Sequence[int], Sequence[int]], str | None]
+
+
+def worthwhile(_: Sequence[Op], __: Sequence[int], ___: Sequence[int]) -> None:
     """The answer of a link that costs nothing."""
 
 
@@ -38,17 +42,20 @@ class Partition(Pass):
     """Cut a graph of kernels into segments, in the order to run them; greedily as few as can be.
 
     `refusal(kernel)` is the reason why the target does not take a kernel, or None. Host operators
-    and refused kernels make host segments, the rest NPU segments. `island(kernels, bytes)` is asked
-    about kernels between two host segments: the reason why they stay on the host, or None; `bytes`
-    are those of each value that would cross. Segments meet by name: each value that one makes and
+    and refused kernels make host segments, the rest NPU segments. `island(kernels, moved, spared)`
+    is asked about connected kernels beside something on the host: the reason why they stay there,
+    or None; `moved` are the bytes of each value that crosses only because of them, `spared` of each
+    that would cross if the host had them. `later` names outputs that something on the host reads,
+    behind the graph. Segments meet by name: each value that one makes and
     another reads has one name. What the model passes through unchanged is a host segment.
     """
 
     refusal: Callable[[Op], str | None] = accept
-    island: Callable[[Sequence[Op], Sequence[int]], str | None] = worthwhile
+    island: Island = worthwhile
+    later: Collection[str] = ()
 
     def run(self, ir: Graph) -> tuple[Segment, ...]:
-        plan = _Plan(ir, self.refusal)
+        plan = _Plan(ir, self.refusal, self.later)
         runs = plan.shortest()
         while plan.leave_islands(runs, self.island):  # fewer kernels of the NPU each time
             runs = plan.shortest()
@@ -58,8 +65,11 @@ class Partition(Pass):
 class _Plan:
     """The units of work of a graph, and where each runs."""
 
-    def __init__(self, graph: Graph, refusal: Callable[[Op], str | None]) -> None:
+    def __init__(
+        self, graph: Graph, refusal: Callable[[Op], str | None], later: Collection[str]
+    ) -> None:
         self.graph = graph
+        self.later = later
         self.reasons: dict[int, str] = {}
         self.units = [n for n in graph.nodes if not isinstance(n, Input | Constant | Item)]
         for node in self.units:
@@ -75,28 +85,27 @@ class _Plan:
         """The better of the two orders."""
         return min((self.ordered("npu"), self.ordered("host")), key=len)
 
-    def leave_islands(
-        self,
-        runs: Sequence[tuple[Kind, list[Op]]],
-        island: Callable[[Sequence[Op], Sequence[int]], str | None],
-    ) -> bool:
-        """Give to the host what lies between two of its parts and is not worth the way."""
+    def leave_islands(self, runs: Sequence[tuple[Kind, list[Op]]], island: Island) -> bool:
+        """Give to the host what lies beside parts of it and is not worth the way."""
         left = False
-        for kind, run in runs[1:-1]:
-            reason = island(run, self._moved(run)) if kind == "npu" else None
-            if reason is not None:
-                self.reasons |= {id(node): reason for node in run}
-                left = True
+        for kind, run in runs:
+            if kind == "host":
+                continue
+            for part in (*_connected(run), run):
+                left |= self._leave([n for n in part if self.kind(n) == "npu"], island)
         return left
 
-    def _moved(self, run: Sequence[Op]) -> list[int]:
-        """The bytes of the values that a run reads from others and makes for others."""
-        inside = {id(node) for node in run}
-        read = {id(o): o for n in run for o in n.operands if not isinstance(o, Constant)}
-        made = {id(value) for _, value in self.graph.outputs}
-        made |= {id(o) for n in self.graph.nodes if id(n) not in inside for o in n.operands}
-        taken = [o.type.nbytes for key, o in read.items() if key not in inside]
-        return taken + [node.type.nbytes for node in run if id(node) in made]
+    def _leave(self, part: Sequence[Op], island: Island) -> bool:
+        beside = _Beside(self, part)
+        reason = island(part, beside.moved, beside.spared) if beside.where else None
+        if reason is not None:
+            self.reasons |= {id(node): f"{beside.where}: {reason}" for node in part}
+        return reason is not None
+
+    def made_by_host(self, value: Op) -> bool:
+        """Whether a value is there without the NPU: a constant is on either side."""
+        unit = value.host if isinstance(value, Item) else value
+        return isinstance(unit, Input) or self.kind(unit) == "host"
 
     def ordered(self, first: Kind) -> list[tuple[Kind, list[Op]]]:
         """Runs of units of one kind: as many as can follow, then a change of place."""
@@ -124,6 +133,85 @@ class _Plan:
             runs.append((here, sorted(run, key=lambda n: order[id(n)])))
             here = _other(here)
         return runs
+
+
+class _Beside:
+    """What lies around some kernels of the NPU, and what crosses because of them.
+
+    `moved` are bytes of values that cross only while the kernels are on the NPU, `spared` of
+    values that would cross only if the host had them. `where` is empty where no part of the host
+    is next to them.
+    """
+
+    def __init__(self, plan: _Plan, part: Sequence[Op]) -> None:
+        self.plan = plan
+        self.inside = {id(node) for node in part}
+        self.wanted = {id(value) for _, value in plan.graph.outputs}
+        self.later = {id(value) for name, value in plan.graph.outputs if name in plan.later}
+        read = {id(o): o for n in part for o in n.operands if not isinstance(o, Constant)}
+        before = [value for key, value in read.items() if key not in self.inside]
+        self.moved: list[int] = []
+        self.spared: list[int] = []
+        for value in before:
+            self._read(value)
+        for node in part:
+            self._made(node)
+        self.where = BESIDE[self._follows(before), self._leads(part)]
+
+    def _follows(self, before: Sequence[Op]) -> bool:
+        """Whether the host has made a value that is read, otherwise than by casting an input."""
+        units = [v.host if isinstance(v, Item) else v for v in before if not isinstance(v, Input)]
+        return any(self.plan.kind(u) == "host" and not self._at_the_border(u) for u in units)
+
+    def _leads(self, part: Sequence[Op]) -> bool:
+        """Whether the host reads a result, otherwise than to cast an output."""
+        users = [u for n in part for u in self.plan.graph.users[id(n)]]
+        others = [u for u in users if id(u) not in self.inside and not self._at_the_border(u)]
+        return any(id(n) in self.later for n in part) or any(
+            self.plan.kind(u) == "host" for u in others
+        )
+
+    def _at_the_border(self, unit: Op) -> bool:
+        """Whether a unit casts an input, or an output: every model may need that."""
+        body = unit.body.nodes if isinstance(unit, Fused) else (unit,)
+        if not all(isinstance(n, Cast | Input) for n in body):
+            return False
+        return isinstance(unit.operands[0], Input) or id(unit) in self.wanted
+
+    def _read(self, value: Op) -> None:
+        """A value from outside crosses for these kernels, unless others take it along."""
+        readers = self._readers(value)
+        if self.plan.made_by_host(value):
+            if "npu" not in readers:
+                self.moved.append(value.type.nbytes)
+        elif "host" not in readers and id(value) not in self.wanted:
+            self.spared.append(value.type.nbytes)
+
+    def _made(self, node: Op) -> None:
+        """A result crosses back if the host wants it; if the host had it, where the NPU does."""
+        readers = self._readers(node)
+        if "host" in readers or id(node) in self.wanted:
+            self.moved.append(node.type.nbytes)
+        if "npu" in readers:
+            self.spared.append(node.type.nbytes)
+
+    def _readers(self, value: Op) -> set[Kind]:
+        """Where others read a value."""
+        users = self.plan.graph.users[id(value)]
+        return {self.plan.kind(u) for u in users if id(u) not in self.inside}
+
+
+def _connected(run: Sequence[Op]) -> list[list[Op]]:
+    """The parts of a run that share no value made in it, in its order."""
+    part = {id(node): {id(node)} for node in run}
+    for node in run:
+        for operand in node.operands:
+            if id(operand) in part and part[id(operand)] is not part[id(node)]:
+                small, large = sorted((part[id(operand)], part[id(node)]), key=len)
+                large |= small
+                part |= dict.fromkeys(small, large)
+    found = {id(members): members for members in part.values()}
+    return [[node for node in run if id(node) in members] for members in found.values()]
 
 
 def _other(kind: Kind) -> Kind:

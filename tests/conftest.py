@@ -48,6 +48,12 @@ def golden(pytestconfig: pytest.Config) -> Golden:
     return Golden(HERE / "golden", update=bool(pytestconfig.getoption("--update-golden")))
 
 
+@pytest.fixture
+def free_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crossing to the NPU is always worth it, so that small models are cut as large ones are."""
+    monkeypatch.setattr("kcompiler.compiler.not_worth_crossing", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of larger models and data beside the checkout; nothing but tests may use it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from kcompiler.compilation import NpuSegment
 from kcompiler.graph.node import Constant, Input
 from kcompiler.graph.operators import Cast, Fused
-from kcompiler.graph.types import dtype_name
+from kcompiler.graph.types import dtype_name, is_float
 from kcompiler.machine.cost import mac_rate
 
 if TYPE_CHECKING:
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from kcompiler.machine.program import Binding
 
 Side = Literal["npu", "host"]
+
+BESIDE = {
+    (True, True): "Between two parts on the host",
+    (False, True): "Before a part on the host",
+    (True, False): "After a part on the host",
+    (False, False): "",
+}
+"""How reasons about crossing begin: whether kernels follow such a part, and lead to one."""
+
+
+def for_others(reason: str) -> bool:
+    """Whether something is on the host because its neighbours are."""
+    return reason.startswith(tuple(begin for begin in BESIDE.values() if begin))
 
 
 @dataclass(frozen=True)
@@ -82,10 +95,13 @@ def host_seconds(kernels: Iterable[Op], link: HostLink) -> float:
 
 
 def _steps(kernel: Op) -> int:
-    """Operators that the host runs for a kernel; the NPU's casts between its types are none."""
+    """Operators that the host runs for a kernel; casts between float types are the NPU's own."""
     if not isinstance(kernel, Fused):
         return 1
-    return sum(not isinstance(n, Input | Constant | Cast) for n in kernel.body.nodes) or 1
+    work = [n for n in kernel.body.nodes if not isinstance(n, Input | Constant)]
+    if all(isinstance(n, Cast) and is_float(n.dtype) and is_float(n.x.dtype) for n in work):
+        return 0
+    return sum(not isinstance(n, Cast) for n in work) or 1
 
 
 def npu_seconds(kernels: Iterable[Op], chip: Chip) -> float:
@@ -100,20 +116,24 @@ def npu_seconds(kernels: Iterable[Op], chip: Chip) -> float:
     return total
 
 
-def not_worth_crossing(chip: Chip, kernels: Sequence[Op], moved: Sequence[int]) -> str | None:
-    """Why kernels between two parts of the host stay there; None where the NPU is the better place.
+def not_worth_crossing(
+    chip: Chip, kernels: Sequence[Op], moved: Sequence[int], spared: Sequence[int]
+) -> str | None:
+    """Why kernels beside a part on the host stay there; None where the NPU is the better place.
 
-    `moved` are the bytes of the values that would cross.
+    `moved` are the bytes of the values that cross only while the NPU has the kernels, `spared` of
+    those that cross only while the host has them.
     """
     if chip.host is None:
         return None
-    link = link_seconds(moved, chip.host)
-    there, here = link + npu_seconds(kernels, chip), host_seconds(kernels, chip.host)
+    link, saved = (link_seconds(sizes, chip.host) for sizes in (moved, spared))
+    there, here = link + npu_seconds(kernels, chip), saved + host_seconds(kernels, chip.host)
     if there <= here:
         return None
+    values = "1 value" if len(moved) == 1 else f"{len(moved)} values"
     return (
-        f"Between two parts on the host: {len(moved)} values of {sum(moved):,} bytes would cross "
-        f"the link in {_micro(link)}, and the host computes it in {_micro(here)} (estimated)."
+        f"{values} of {sum(moved):,} bytes would cross the link in {_micro(link)}, and the host "
+        f"computes it in {_micro(here)} (estimated)."
     )
 
 

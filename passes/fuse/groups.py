@@ -40,7 +40,7 @@ from kcompiler.graph.operators import (
     Window,
 )
 from kcompiler.graph.operators.movement import Reshape
-from kcompiler.graph.types import is_float, is_integer
+from kcompiler.graph.types import F64, is_float, is_integer
 from kcompiler.kernel.views import is_movement
 from kcompiler.passes.fuse.numbers import is_byte
 
@@ -198,6 +198,8 @@ class Grouping:
             return len(leaving) == 1 and len(set(map(id, self.users(leaving[0])))) == 1
         if not isinstance(op, Elementwise) or any(o.shape != op.shape for o in own):
             return False
+        if _wide(op) != _wide(members[0]):
+            return False
         return len(inputs_of([*members, op])) <= self.limits.inputs
 
     # ---- absorbing backwards ------------------------------------------------------------------
@@ -219,7 +221,7 @@ class Grouping:
             return False
         if len(group.members) >= self.limits.members:
             return False
-        if not isinstance(producer, Elementwise | Pad | Concat):
+        if not isinstance(producer, Elementwise | Pad | Concat) or _wide(producer) != _wide(reader):
             return False
         windowed = isinstance(producer, Pad) and _pads_window(reader, producer)
         repeated = self._repeats(reader, producer)
@@ -242,6 +244,11 @@ class Grouping:
         both = isinstance(reader, Elementwise) and isinstance(producer, Elementwise)
         wider = both and producer.shape != reader.shape
         return self.limits.integer and wider and is_float(producer.dtype)
+
+
+def _wide(op: Op) -> bool:
+    """Whether an operator has to do with doubles: work of the host, which others must not join."""
+    return any(o.dtype == F64 for o in (op, *op.operands))
 
 
 def _only_numbers(op: Op) -> bool:

@@ -19,6 +19,7 @@ from tests.runtime import models
 
 Capture = pytest.CaptureFixture[str]
 T = ["--target", "rebel"]
+pytestmark = pytest.mark.usefixtures("free_way")
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -150,6 +151,55 @@ def test_segments_alternate_and_mean_the_model(seed: int) -> None:
     segments = parts(graph(*values[-3:]), "tanh")
     order = [s.kind for s in segments if s.refused or s.kind == "npu"]
     assert all(a != b for a, b in pairwise(order))
+
+
+def crossing(found: Graph, on_host: set[int]) -> list[int]:
+    """By definition: the bytes of each value that crosses when the host has these kernels."""
+    bytes_ = []
+    for node in found.nodes:
+        if isinstance(node, Constant | Host):
+            continue
+        source = node.host if isinstance(node, Item) else node
+        here = isinstance(source, Input | Host) or id(source) in on_host
+        users = [u for u in found.users[id(node)] if not isinstance(u, Item)]
+        sides = {isinstance(u, Host) or id(u) in on_host for u in users}
+        sides |= {True} if any(value is node for _, value in found.outputs) else set()
+        if (not here) in sides:
+            bytes_.append(node.type.nbytes)
+    return bytes_
+
+
+@given(st.integers(0, 10**6))
+def test_bytes_that_cross_are_those_that_change_with_the_place(seed: int) -> None:
+    """Each question is about connected kernels, and its bytes are the difference by definition."""
+    rng = np.random.default_rng(seed)
+    values: list[Op] = [X, tensor("z", 2, 4)]
+    for _ in range(12):
+        a, b = (values[rng.integers(len(values))] for _ in range(2))
+        made = [Relu(a), Tanh(a), Mul(a, b), Add(b, a), host(a, b)[0], *host(a, outputs=2)]
+        values.append(made[rng.integers(len(made))])
+    inputs = tuple(v for v in values if isinstance(v, Input))
+    whole = graph(*values[-4:], inputs=inputs)
+    left: set[int] = set()
+    asked = 0
+
+    def island(part: Sequence[Op], moved: Sequence[int], spared: Sequence[int]) -> str | None:
+        nonlocal asked
+        asked += 1
+        inside = {id(n) for n in part}
+        now, then = (Counter(crossing(whole, left | more)) for more in (set(), inside))
+        both = Counter(moved) - Counter(spared), Counter(spared) - Counter(moved)
+        assert both == (now - then, then - now)
+        if rng.integers(3):
+            return None
+        left.update(inside)
+        return "not worth it"
+
+    segments = Partition(island=island).run(whole)
+    reasons = [reason for s in segments for _, reason in s.refused]
+    assert sum("not worth it" in r for r in reasons) == len(left)
+    if all(s.kind == "npu" for s in segments):
+        assert not asked
 
 
 @pytest.mark.parametrize("fault", ["swap", "drop"])

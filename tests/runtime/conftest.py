@@ -15,5 +15,7 @@ def linear() -> CompiledModel:
 
 @pytest.fixture(scope="session")
 def divided() -> CompiledModel:
-    """`models.divided` for rebel: three segments."""
-    return kcompiler.compile(models.divided())
+    """`models.divided` for rebel: three segments, although it is small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kcompiler.compiler.not_worth_crossing", lambda *_: None)
+        return kcompiler.compile(models.divided())

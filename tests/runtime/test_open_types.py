@@ -64,6 +64,7 @@ def same(found: Any, expected: Any) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.usefixtures("free_way")
 @pytest.mark.parametrize("case", CASES)
 def test_package_and_session(case: str) -> None:
     source, feeds = CASES[case]

@@ -65,6 +65,7 @@ def test_rounded_weights_are_an_error_of_their_kernel(linear: CompiledModel) -> 
     assert 65 < last.own_db < 85
 
 
+@pytest.mark.usefixtures("free_way")
 def test_segments_on_the_host_lie_between() -> None:
     compiled = kcompiler.compile(models.divided())
     rows = compiled.layers()
