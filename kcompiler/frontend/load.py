@@ -175,8 +175,30 @@ def _input_types(
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
         raise ModelError(f"two inputs are called {twice!r}")
+    for name in wishes.shapes:
+        _check_fixable(name, graph, infos, "--value" if name in wishes.values else "--shape")
     declared = [declared_input(i) for i in infos if not is_open(i.type)]
     return fix_dims(declared, wishes.dims, wishes.shapes)
+
+
+def _check_fixable(
+    name: str, graph: GraphProto, infos: Sequence[ValueInfoProto], option: str
+) -> None:
+    """Raise `UsageError` for an input that is there, and takes neither shape nor value."""
+    open_ = {i.name: i.type for i in infos if is_open(i.type)}
+    if name in open_:
+        raise UsageError(
+            f"{option} does not apply to input {name!r}",
+            why=f"it is no tensor of numbers but {type_name(open_[name])}, "
+            "which the host takes as it comes",
+            fix=f"leave {option} {name}=… out",
+        )
+    if name in {i.name for i in graph.input} - {i.name for i in infos}:
+        raise UsageError(
+            f"{option} does not apply to input {name!r}",
+            why="it has a value in the model, which is taken for a constant",
+            fix=f"leave {option} {name}=… out, or export the model without that value",
+        )
 
 
 def given_inputs(graph: GraphProto) -> list[ValueInfoProto]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, helper, numpy_helper
 
 from kcompiler.errors import UsageError
 from kcompiler.frontend import load_model
@@ -200,3 +200,48 @@ def test_declared_output_that_disagrees_is_a_warning() -> None:
 
 def test_scalar_input() -> None:
     agree(added(()), {"x0": np.array(1, np.float32)})
+
+
+def moded(kind: str) -> ModelProto:
+    """A model that adds x to what an input of another kind holds, or only has that."""
+    proto = added((2, 3))
+    tensor = helper.make_tensor_type_proto(1, [2, 3])
+    types = {
+        "optional": helper.make_optional_type_proto(tensor),
+        "sequence": helper.make_sequence_type_proto(tensor),
+        "text": helper.make_tensor_type_proto(8, ["n"]),
+    }
+    proto.graph.input.append(helper.make_value_info("s", types[kind]))
+    proto.graph.node.append(node("Identity", ["s"], ["t"]))
+    proto.graph.output.append(helper.make_value_info("t", types[kind]))
+    return proto
+
+
+@pytest.mark.parametrize("option", ["shape", "value"])
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [("optional", "optional(tensor(float))"), ("sequence", "seq(tensor(float))"),
+     ("text", "tensor(string)")],
+)  # fmt: skip
+def test_an_input_that_is_no_tensor_of_numbers(kind: str, shown: str, option: str) -> None:
+    proto = moded(kind)
+    wishes: dict[str, dict[str, Any]] = {
+        "shape": {"shapes": {"s": (2, 3)}},
+        "value": {"values": {"s": 1}},
+    }
+    assert message(proto, **wishes[option]) == (
+        f"error: --{option} does not apply to input 's'\n"
+        f"  because: it is no tensor of numbers but {shown}, which the host takes as it comes\n"
+        f"  try: leave --{option} s=… out"
+    )
+    assert load_model(proto).tail is not None
+
+
+def test_an_input_with_a_value_of_its_own() -> None:
+    proto = added((2, 3), (2, 3))
+    proto.graph.initializer.append(numpy_helper.from_array(floats(2, 3), "x1"))
+    assert message(proto, shapes={"x1": (2, 3)}) == (
+        "error: --shape does not apply to input 'x1'\n"
+        "  because: it has a value in the model, which is taken for a constant\n"
+        "  try: leave --shape x1=… out, or export the model without that value"
+    )
