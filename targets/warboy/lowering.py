@@ -134,14 +134,13 @@ class Lowering(lowering.Lowering):
             found = {"extent": axis.extent, "weights": beside[axis.name]}
             return found | {"sums": places[axis.name], "out": 0, "channel": 0}
 
-        types = [dtype_name(self.buffers[r.operand].dtype) for r in reads]
         dot = Dot(
             cores=self.cores,
             data=data,
             weights=weights,
             sums=sums,
-            data_type=types[0],
-            weight_type=types[1],
+            data_type=self.type_of(reads[0]),
+            weight_type=self.type_of(reads[1]),
             sequence=tuple(Step(data=along[a.name], **common(a)) for a in steps),
             terms=tuple(
                 Term(extent=a.extent, data=along[a.name], weights=beside[a.name])

@@ -32,45 +32,42 @@ U8 = np.dtype(np.uint8)
 _BYTES = 256
 
 
-class Step(Record):
+class Loop(Record):
+    """A loop of an instruction; what it steps through follows."""
+
+    extent: int = u(18, doc="iterations")
+
+    def check(self) -> None:
+        check_extent(self.extent)
+
+
+class Step(Loop):
     """A loop of the fetch sequencer: what it streams past the weights; the last one is innermost.
 
     With a stride in the weights it changes them too (a group, a batch).
     """
 
-    extent: int = u(18, doc="iterations")
     data: int = s(20, doc="byte stride in the data")
     weights: int = s(20, doc="byte stride in the weights")
     sums: int = s(20, doc="byte stride in the sums")
     out: int = s(20, doc="byte stride in the drained bytes")
     channel: int = s(20, doc="byte stride in bias and scale")
 
-    def check(self) -> None:
-        check_extent(self.extent)
 
-
-class Term(Record):
+class Term(Loop):
     """A loop of the sums; the unit takes 32 terms of all of them a cycle."""
 
-    extent: int = u(18, doc="iterations")
     data: int = s(20, doc="byte stride in the data")
     weights: int = s(20, doc="byte stride in the weights")
 
-    def check(self) -> None:
-        check_extent(self.extent)
 
-
-class Output(Record):
+class Output(Loop):
     """A loop of outputs that share the data; the unit makes 4 of them a cycle."""
 
-    extent: int = u(18, doc="iterations")
     weights: int = s(20, doc="byte stride in the weights")
     sums: int = s(20, doc="byte stride in the sums")
     out: int = s(20, doc="byte stride in the drained bytes")
     channel: int = s(20, doc="byte stride in bias and scale")
-
-    def check(self) -> None:
-        check_extent(self.extent)
 
 
 class Requantize(Record):
@@ -254,15 +251,11 @@ class _Loop(NamedTuple):
     acc: int
 
 
-class TableLoop(Record):
+class TableLoop(Loop):
     """A loop of a look-up."""
 
-    extent: int = u(18, doc="iterations")
     source: int = s(20, doc="byte stride of the indices")
     out: int = s(20, doc="byte stride of the result")
-
-    def check(self) -> None:
-        check_extent(self.extent)
 
 
 class Table(Warboy, Engine, opcode=0x31, mnemonic="ve.table", engine="ve"):

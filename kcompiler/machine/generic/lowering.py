@@ -173,6 +173,10 @@ class Lowering:
                 strides[name] += c * step * buffer.dtype.itemsize
         return at, strides
 
+    def type_of(self, access: Access) -> str:
+        """The element type of the buffer that an access is to, as instructions name it."""
+        return dtype_name(self.buffers[access.operand].dtype)
+
     def contraction(self, nest: Nest, accumulate: bool) -> Sequence[Isa]:
         """A contraction on the array."""
         (a, sa), (b, sb) = (self.place(read, nest) for read in nest.reads)
@@ -184,7 +188,7 @@ class Lowering:
             for x in nest.axes
             if x.extent > 1
         )
-        types = [dtype_name(self.buffers[r.operand].dtype) for r in nest.reads]
+        types = [self.type_of(read) for read in nest.reads]
         work = contract(
             cores=self.cores,
             a=a,
@@ -208,7 +212,7 @@ class Lowering:
             for x in order
         )
         sources = tuple(
-            source(address=at, dtype=dtype_name(self.buffers[r.operand].dtype))
+            source(address=at, dtype=self.type_of(r))
             for (at, _), r in zip(places, nest.reads, strict=True)
         )
         work = self.instructions.nest(
@@ -220,7 +224,7 @@ class Lowering:
             combine=nest.combine,
             result=micro(nest.result),
             out=out,
-            out_type=dtype_name(self.buffers[nest.write.operand].dtype),
+            out_type=self.type_of(nest.write),
             accumulate=int(accumulate),
         )
         return (work,)
