@@ -12,7 +12,9 @@ peak a published time means, and the time predicted without `sustained`. Names k
 text contains all of them. With --fit --write: about five minutes.
 
 A network runs on the NPU alone, int8 in and out. Where a measurement includes the transfers over
-PCIe, the prediction adds one for the inputs and one for the outputs.
+PCIe, the prediction adds one for the inputs and one for the outputs. A batch runs as a whole or in
+equal parts one after the other, whichever takes less time at the full rate: where all pictures do
+not fit on the chip together, fewer at once are faster.
 """
 
 from __future__ import annotations
@@ -114,39 +116,57 @@ def halves() -> tuple[list[Published], list[Published]]:
 
 
 @cache
-def program_of(row: Published) -> Program:
-    """The network's program: one segment, all of it on the NPU."""
-    model = NETWORKS[row.network](row.batch).model()
-    segments = compile_model(model, find_target(row.target), Options()).segments
+def program_of(network: str, target: str, batch: int) -> Program:
+    """A network's program: one segment, all of it on the NPU."""
+    model = NETWORKS[network](batch).model()
+    segments = compile_model(model, find_target(target), Options()).segments
     (segment,) = segments
     if not isinstance(segment, NpuSegment):
-        raise TypeError(f"{row.what}: the host runs it")
+        raise TypeError(f"{network}: the host runs it")
     return segment.program
 
 
 @lru_cache(maxsize=1)
-def code_of(row: Published) -> Sequence[Isa]:
-    """The instructions of a network's program: decoding takes longer than one simulation."""
-    return find_target(row.target).isa.decode_program(program_of(row).code)
+def code_of(network: str, target: str, batch: int) -> Sequence[Isa]:
+    """The instructions of a program: decoding takes longer than one simulation."""
+    return find_target(target).isa.decode_program(program_of(network, target, batch).code)
+
+
+@cache
+def parts_of(row: Published) -> int:
+    """In how many parts a batch runs fastest, whatever the fitted parameters are."""
+    chip = with_sustained(find_target(row.target).chip, 1.0)
+    parts = [n for n in range(1, row.batch + 1) if row.batch % n == 0]
+    return min(parts, key=lambda n: n * _run(row, chip, row.batch // n)) if parts[1:] else 1
 
 
 def seconds(row: Published, chip: Chip) -> float:
     """The predicted time of a row on a chip, whose parameters may differ from the target's."""
+    parts = parts_of(row)
+    return parts * _run(row, chip, row.batch // parts) + link(row, chip)
+
+
+def _run(row: Published, chip: Chip, batch: int) -> float:
+    """The time of one run on the NPU."""
     memories = tuple(
         replace(m, bandwidth=replace(m.bandwidth, value=m.bandwidth.value / row.shared))
         if m.name == chip.dram
         else m
         for m in chip.memories
     )
+    key = row.network, row.target, batch
     target: Target = replace(find_target(row.target), chip=replace(chip, memories=memories))
-    return simulate_time(program_of(row), target, code_of(row)).seconds + link(row, chip)
+    return simulate_time(program_of(*key), target, code_of(*key)).seconds
 
 
 def link(row: Published, chip: Chip) -> float:
     """The time of its transfers over PCIe."""
-    program = program_of(row)
+    if not row.link:
+        return 0.0
+    parts = parts_of(row)
+    program = program_of(row.network, row.target, row.batch // parts)
     moved = [sum(b.nbytes for b in part) for part in (program.inputs, program.outputs)]
-    return link_seconds(moved, chip.host) if row.link else 0.0
+    return parts * link_seconds(moved, chip.host)
 
 
 def with_sustained(chip: Chip, value: float) -> Chip:
@@ -219,7 +239,9 @@ def rates(row: Published) -> str:
     """A line: the part of the peak that the published time means, the time without `sustained`."""
     chip = find_target(row.target).chip
     cells = chip.matrix.rows.value * chip.matrix.columns.value * chip.cores.value
-    macs = sum(kernel.macs for kernel in program_of(row).kernels)
+    parts = parts_of(row)
+    program = program_of(row.network, row.target, row.batch // parts)
+    macs = parts * sum(kernel.macs for kernel in program.kernels)
     part = macs / (row.milliseconds / 1e3 * cells * chip.clock.value)
     without = 1e3 * seconds(row, with_sustained(chip, 1.0))
     return (

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import warboy
 from kcompiler import cli
+from kcompiler.machine.chip import Chip
 from kcompiler.machine.facts import facts
 from kcompiler.machine.measured import read_measured
 from kcompiler.registry import find_target
@@ -69,6 +70,22 @@ def test_a_part_of_the_table_is_never_recorded(
         warboy.main(["--write", "no such row"])
     assert "leave the names out" in capsys.readouterr().err
     assert not warboy.FILE.exists()
+
+
+def test_a_batch_runs_in_the_parts_that_take_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight pictures at once do not fit; two at once take half of what one takes twice."""
+    run = {1: 1.0, 2: 1.5, 4: 4.0, 8: 10.0}
+    seen: set[float] = set()
+
+    def time(_: warboy.Published, chip: Chip, batch: int) -> float:
+        seen.update([float(facts(chip)["matrix.sustained"].value)])
+        return run[batch]
+
+    monkeypatch.setattr(warboy, "_run", time)
+    row = warboy.Published("a test", "none", warboy.ONE, 1.0, "", batch=8, link=False)
+    assert warboy.parts_of(row) == 4
+    assert seen == {1.0}  # how a batch is cut is no matter of fitted parameters
+    assert warboy.seconds(row, find_target(warboy.ONE).chip) == 6.0
 
 
 def recomputed(what: str, target: str) -> None:
