@@ -99,8 +99,8 @@ def _captcha(_: Path, number: int) -> dict[str, Array]:
 
 def _source_text(_: Path, number: int) -> dict[str, Array]:
     files = sorted(Path(__file__).parent.glob("*.py"))
-    text = ((Path(__file__) if not number else files[number]).read_bytes() * 4)[:2048]
-    return {"bytes": np.frombuffer(text, np.uint8).astype(np.int32)[None]}
+    text = (files[number] if number else Path(__file__)).read_bytes()
+    return {"bytes": np.resize(np.frombuffer(text, np.uint8), (1, 2048)).astype(np.int32)}
 
 
 def _sound(
