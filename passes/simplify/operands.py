@@ -22,6 +22,9 @@ from kcompiler.pattern import Found, node, reading, splat
 from kcompiler.rewrite import Match, Rule
 from kcompiler.sample import number, tensor, weight
 
+_MOST_COPIED = 1 << 24  # elements of a constant, as often as they are repeated
+_MOST_KEPT = 1 << 16
+
 
 class OneNumber(Rule):
     """A constant operand whose elements are all alike is a number of rank 0."""
@@ -128,6 +131,9 @@ class MovementLast(Rule):
         x, y = tensor("x", 2, 3, 4), tensor("y", 2, 3, 4)
         if rng.integers(2):
             return Add(Reshape(x, (6, 4)), Reshape(y, (6, 4)))
+        if rng.integers(3) == 0:  # a number a channel before it is four
+            apart = Reshape(tensor("x", 1, 8, 3), (1, 2, 2, 2, 3))
+            return Mul(apart, weight(rng, 1, 2, 1, 1, 1))
         c = (number(2.0), weight(rng, 3, 1), weight(rng, 2), weight(rng, 4, 3, 2))[rng.integers(4)]
         moved = Transpose(x, (2, 1, 0))
         return (Gelu(moved), Cast(moved, np.dtype("f2")), Mul(moved, c))[rng.integers(3)]
@@ -154,11 +160,28 @@ def _unmoved(operand: Op, movement: Reshape | Transpose) -> Constant | None:
     size = full.itemsize
     strides = reshaped(full.shape, [s // size for s in full.strides], movement.x.shape)
     if strides is None:
-        return None
+        return _compacted(full, movement.x.shape)
     inverse = np.lib.stride_tricks.as_strided(
         full, movement.x.shape, [s * size for s in strides], writeable=False
     )
     return Constant(_repeats_dropped(inverse))
+
+
+def _compacted(full: Array, shape: tuple[int, ...]) -> Constant | None:
+    """A constant that only a copy brings into a shape; None unless few of its elements differ.
+
+    A number a channel is four a channel before those of a picture are shuffled into its pixels.
+    """
+    if full.size > _MOST_COPIED:
+        return None
+    found = full.reshape(shape)
+    for axis in range(found.ndim):
+        first = found.take([0], axis)
+        bits = np.dtype(f"u{found.itemsize}")  # 0.0 is not -0.0
+        if (found.view(bits) == first.view(bits)).all():
+            found = first
+    few = found.size <= _MOST_KEPT and found.size < full.size
+    return Constant(np.ascontiguousarray(found)) if few else None
 
 
 def _repeats_dropped(value: Array) -> Array:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from kcompiler.graph.build import constant
-from kcompiler.graph.node import Constant, Graph
-from kcompiler.graph.operators import Broadcast, Contract, Mul, Transpose
+from kcompiler.graph.node import Constant, Graph, Input
+from kcompiler.graph.operators import Add, Broadcast, Contract, Conv, Mul, Relu, Reshape, Transpose
 from kcompiler.graph.types import F32
 from kcompiler.passes.simplify import Simplify
-from kcompiler.sample import tensor
+from kcompiler.sample import tensor, weight
 from tests.passes.text import assert_same, becomes, graph, shown, stays
 
 PLAIN = "strides=(1,), pads_low=(0,), pads_high=(0,), dilations=(1,), groups=1, dtype=f32"
@@ -235,6 +235,31 @@ def test_a_mean_keeps_its_factor() -> None:
         return "y" = %5
         """,
     )
+
+
+def test_numbers_a_channel_pass_the_shuffle_of_pixels() -> None:
+    """A transposed convolution makes four channels of each, then pixels: batch norms fold."""
+    rng = np.random.default_rng(0)
+    x, w = tensor("x", 1, 3, 4, 5), weight(rng, 8, 3, 1, 1)
+    apart = Reshape(Conv(x, w, (1, 1), (0, 0), (0, 0), (1, 1), 1, F32), (1, 2, 2, 2, 4, 5))
+    b, c = (weight(rng, 1, 2, 1, 1, 1, 1) for _ in range(2))
+    shuffled = Transpose(Relu(Add(Mul(Add(apart, b), c), b)), (0, 1, 4, 2, 5, 3))
+    before = Graph("g", (x,), (("y", Reshape(shuffled, (1, 2, 8, 10))),))
+    after = Simplify().run(before)
+    kinds = [type(n) for n in after.nodes if not isinstance(n, Constant | Input)]
+    assert kinds == [Conv, Add, Relu, Reshape, Transpose, Reshape]
+    (total,) = (n for n in after.nodes if isinstance(n, Add))
+    assert total.y.shape == (1, 8, 1, 1)
+    assert_same(before, after, tolerance=1e-5)
+
+
+def test_numbers_that_the_shuffle_keeps_apart_stay() -> None:
+    """A number for each pixel of a picture is no number a channel: it stays where it is."""
+    x = tensor("x", 1, 512, 256)
+    rows = weight(np.random.default_rng(0), 1, 2, 1, 512, 1)
+    graph = Graph("g", (x,), (("y", Mul(Reshape(x, (1, 2, 2, 512, 64)), rows)),))
+    (product,) = (n for n in Simplify().run(graph).nodes if isinstance(n, Mul))
+    assert product.shape == (1, 2, 2, 512, 64)
 
 
 def test_a_small_constant_is_not_blown_up() -> None:
