@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from kcompiler.artifact import pack
 from kcompiler.errors import KcompilerError
 from kcompiler.graph.types import TensorType
 from kcompiler.package import Hashed, to_bytes
+from kcompiler.verify import Audit
 from tests.fuzz.check import Fault, text_of
 from tests.fuzz.maker import Discarded
 from tests.fuzz.mutate import mutated_bytes, mutated_model, mutated_package
@@ -64,7 +66,7 @@ def damaged(kind: str, seed: int, index: int) -> bytes:
 
 
 def try_file(kind: str, data: bytes) -> Fault | None:
-    """Read the file, and run it where it is accepted and small."""
+    """Read the file, audit a package, and run it where it is accepted and small."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -76,8 +78,17 @@ def try_file(kind: str, data: bytes) -> Fault | None:
     return None
 
 
+def _report(audit: Audit) -> None:
+    """All that an audit says, whatever it has found."""
+    json.dumps(audit.json())
+    for finding in audit.findings:
+        str(finding)
+
+
 def _use(kind: str, data: bytes) -> None:
     model = kcompiler.compile(data) if kind == "model file" else kcompiler.load(data)
+    if kind == "package":  # what was compiled is audited when it is verified
+        _report(model.audit())
     feeds: dict[str, Any] = {}
     ends = (*model.compilation.inputs, *model.compilation.outputs)
     if not all(isinstance(t, TensorType) and t.size <= RUN and t.rank <= RANK for _, t in ends):

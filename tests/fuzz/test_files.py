@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 from onnx import ModelProto
 
 import kcompiler
+from kcompiler.api import CompiledModel
 from kcompiler.errors import KcompilerError
 from kcompiler.graph.node import Array
+from kcompiler.verify import Audit
 from tests.fuzz import inputs, tasks
 from tests.fuzz.campaign import Campaign
 from tests.fuzz.files import damaged, try_file
@@ -75,6 +78,31 @@ def test_a_crash_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = try_file("model file", b"")
     assert fault is not None
     assert fault.kind == "IndexError"
+
+
+def test_damaged_packages_are_audited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are read; damage is found in some, and a crash of the audit is a fault."""
+    audits: list[Audit] = []
+    right = CompiledModel.audit
+
+    def audit(model: CompiledModel) -> Audit:
+        audits.append(right(model))
+        return audits[-1]
+
+    monkeypatch.setattr(CompiledModel, "audit", audit)
+    packages = []
+    for index in range(30):
+        with contextlib.suppress(Discarded):
+            packages.append(damaged("package", 1, index))
+    assert [try_file("package", data) for data in packages] == [None] * len(packages)
+    assert any(found.findings for found in audits)
+
+    def broken(_: CompiledModel) -> Audit:
+        raise IndexError("planted")
+
+    monkeypatch.setattr(CompiledModel, "audit", broken)
+    faults = [fault for data in packages if (fault := try_file("package", data)) is not None]
+    assert [(f.stage, f.kind) for f in faults] == [("package", "IndexError")] * len(audits)
 
 
 @pytest.mark.parametrize(
