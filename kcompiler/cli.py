@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pkgutil import iter_modules
 
 import click
 
 from kcompiler import __version__, commands
-from kcompiler.errors import REPORT, KcompilerError
+from kcompiler.errors import REPORT, KcompilerError, UsageError
 
 DEFAULT = "compile"
 INTERNAL = 1
@@ -78,14 +80,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(arguments or ["--help"], "kcompile", standalone_mode=False)
     except BrokenPipeError:
-        # Whoever reads our output has gone; the flush at exit would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever reads it has gone
         return 0
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
         return _report(error)
     return code if isinstance(code, int) else 0
+
+
+def _of_output(error: OSError) -> bool:
+    """Whether what prints has raised an error: it writes to nothing but standard output."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    printer = str(frames[-1][0].f_globals.get("__name__")).partition(".")[0] if frames else ""
+    return printer in {"click", "rich"}
+
+
+def _drop_output() -> None:
+    """Let the flush at exit, which would complain, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: BaseException) -> int:
@@ -101,12 +114,21 @@ def _report(error: BaseException) -> int:
             text, code = f"error: {error.format_message()}\n  try: {fix}", error.exit_code
         case KeyboardInterrupt() | click.Abort():
             text, code = "interrupted", INTERRUPTED
+        case OSError() if _of_output(error):
+            _drop_output()
+            text, code = str(_unwritten(error)), UsageError.exit_code
         case MemoryError():
             text, code = "error: this computer has too little memory for that", INTERNAL
         case _:
             text, code = _internal(error), INTERNAL
-    click.echo(text, err=True)
+    with suppress(OSError):  # nobody can be told
+        click.echo(text, err=True)
     return code
+
+
+def _unwritten(error: OSError) -> UsageError:
+    fix = "free space where it goes, or send it elsewhere"
+    return UsageError("cannot write to standard output", why=error.strerror or "", fix=fix)
 
 
 def _internal(error: BaseException) -> str:

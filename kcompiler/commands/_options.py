@@ -79,6 +79,8 @@ VALUE = click.option(
     multiple=True,
     help="Make an input a constant: a mode, a rate.",
 )
+_SHOWN = 40
+"""Characters of a value that an error repeats."""
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 
 
@@ -127,6 +129,8 @@ class Wish(NamedTuple):  # a dataclass would take its time at every start
         from kcompiler.api import compile as compile_model
         from kcompiler.calibration.recipe import Quantization
 
+        if not self.model:
+            raise UsageError("the model has no name", fix="give the path of an .onnx file")
         recipe = Quantization(
             observer=self.observer,
             symmetric=self.symmetric,
@@ -152,7 +156,7 @@ def parse_dims(texts: Iterable[str]) -> dict[str, int | str]:
     """`N=V` -> {N: V}; what is no number is a range, a list or a sum (`kcompiler.buckets.spec`)."""
     whole = re.compile(r"[+-]?\d+")
     return {
-        name: _integer(f"--dim {name}={value}", value) if whole.fullmatch(value) else value
+        name: _integer(f"--dim {name}", value) if whole.fullmatch(value) else value
         for name, value in pairs("--dim", "N=V", texts)
     }
 
@@ -211,7 +215,8 @@ def _integer(option: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise UsageError(f"{option}: {text!r} is not a whole number") from None
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        raise UsageError(f"{option}: {shown!r} is not a whole number") from None
 
 
 def load_arrays(texts: Iterable[str]) -> dict[str, Array]:
@@ -241,6 +246,24 @@ def save_array(path: str, value: Any) -> None:
     except OSError as error:
         why = error.strerror or str(error)
         raise UsageError("the file cannot be written", path, why) from None
+
+
+def check_place(what: str, path: str) -> None:
+    """Whether a file may be written there, before the work for it begins; raises `UsageError`.
+
+    `what` is said where it may not.
+    """
+    place = Path(path)
+    if not path:
+        raise UsageError(
+            what, why="its file has no name", fix="name a file, or leave the option out"
+        )
+    if place.exists() and not place.is_file():
+        fix = "choose another file name"
+        raise UsageError(what, path, "it exists and is not a regular file", fix)
+    if not place.parent.is_dir():
+        fix = "make the folder first, or choose another one"
+        raise UsageError(what, path, f"there is no folder {place.parent}", fix)
 
 
 def read_package(path: str) -> CompiledModel:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from kcompiler.api import CompiledModel
 
 
+_NO_TRACE = "the trace cannot be written"
+
+
 @click.command("compile")
 @options.model_options
 @click.option("--output", "-o", metavar="OUT", help="Package to write; by default MODEL.kpkg here.")
@@ -48,6 +51,10 @@ def command(  # noqa: PLR0917 - click passes them by name
     if no_verify and inputs and not layers:
         raise UsageError("--input and --no-verify exclude each other: inputs serve to verify")
     given = options.load_arrays(inputs)
+    output = f"{Path(wish.model).stem}.kpkg" if output is None else output
+    options.check_place("cannot write the package", output)
+    if trace is not None:
+        options.check_place(_NO_TRACE, trace)
     say = _Speaker(verbose)
     model = wish.model
     with say.phase(f"compiling {model}"):
@@ -62,7 +69,6 @@ def command(  # noqa: PLR0917 - click passes them by name
     if layers:
         with say.phase(f"comparing the kernels of {model} with float32"):
             tables, extra = _layers(compiled, given)
-    output = output or f"{Path(model).stem}.kpkg"
     shown = extra if as_json else None
     return _finish(compiled, output, trace, tables, shown, err=emit is not None)
 
@@ -122,7 +128,7 @@ def _write_trace(compiled: CompiledModel, path: str) -> None:
     try:
         write_timeline(compiled, path)
     except OSError as error:
-        raise UsageError("the trace cannot be written", path, error.strerror or "") from None
+        raise UsageError(_NO_TRACE, path, error.strerror or "") from None
 
 
 class _Speaker:

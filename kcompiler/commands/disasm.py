@@ -9,8 +9,13 @@ from kcompiler.commands import _options as options
 
 @click.command("disasm")
 @click.argument("package", type=click.Path())
-def command(package: str) -> None:
+@options.JSON
+def command(package: str, as_json: bool) -> None:
     """Print the assembly of a package, kernel by kernel."""
-    from kcompiler.report.listing import listing
+    from kcompiler.report.listing import assembly, listing
 
-    click.echo(listing(options.read_package(package), "asm"), nl=False)
+    model = options.read_package(package)
+    if as_json:
+        options.print_json({"programs": assembly(model)})
+    else:
+        click.echo(listing(model, "asm"), nl=False)

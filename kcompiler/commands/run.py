@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from kcompiler.commands import _options as options
@@ -13,9 +11,11 @@ from kcompiler.commands import _options as options
 @click.argument("package", type=click.Path())
 @options.input_option("Array file for an input.")
 @click.option("--output", "-o", "outputs", metavar="O=F", multiple=True, help="File for an output.")
-def command(package: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+@options.JSON
+def command(package: str, inputs: tuple[str, ...], outputs: tuple[str, ...], as_json: bool) -> None:
     """Run a package and say what comes out."""
     from kcompiler.errors import UsageError
+    from kcompiler.report.arrays import facts, summary
     from kcompiler.report.console import phase
 
     model = options.read_package(package)
@@ -25,36 +25,18 @@ def command(package: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> 
     if unknown is not None:
         why = f"its outputs are {', '.join(names)}"
         raise UsageError(f"the model has no output {unknown!r}", why=why)
+    for path in wanted.values():
+        options.check_place("the file cannot be written", path)
     with phase(f"running {package}"):
         results = model.run(options.load_arrays(inputs))
-    for name, value in results.items():
-        click.echo(_summary(name, value))
-    if model.last_padding is not None:
-        click.echo(f"padding: {model.last_padding}")
     for name, path in wanted.items():
         options.save_array(path, results[name])
-
-
-def _summary(name: str, value: Any) -> str:
-    """`logits: f32[16,10], -12.3 to 8.7, mean 0.12, NaN 3`."""
-    import numpy as np
-
-    from kcompiler.graph.types import TensorType, is_float
-    from kcompiler.report.units import printable
-
-    name = printable(name)
-    if value is None or isinstance(value, list | tuple | dict):
-        return f"{name}: " + ("nothing" if value is None else f"{len(value)} values")
-    if value.dtype.kind in "OUS":
-        return f"{name}: text{list(value.shape)}"
-    text = f"{name}: {TensorType(value.dtype, value.shape)}"
-    if not value.size:
-        return text
-    if not is_float(value.dtype):
-        return f"{text}, {value.min()} to {value.max()}"
-    real = value.astype(np.float64)
-    finite = real[np.isfinite(real)]
-    if finite.size:
-        text += f", {finite.min():.4g} to {finite.max():.4g}, mean {finite.mean():.4g}"
-    odd = value.size - finite.size
-    return text + (f", {odd} not finite" if odd else "")
+    padding = None if model.last_padding is None else str(model.last_padding)
+    if as_json:
+        outs = [{"name": name, **facts(value)} for name, value in results.items()]
+        options.print_json({"outputs": outs, "padding": padding})
+        return
+    for name, value in results.items():
+        click.echo(summary(name, value))
+    if padding is not None:
+        click.echo(f"padding: {padding}")

@@ -10,28 +10,45 @@ from kcompiler.commands import _options as options
 from kcompiler.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from kcompiler.machine.measured import Measured
     from kcompiler.machine.target import Target
 
 
 @click.command("targets")
 @click.argument("target", required=False)
 @click.option("--calibration", is_flag=True, help="Published measurements beside predictions.")
-def command(target: str | None, calibration: bool) -> int:
+@options.JSON
+def command(target: str | None, calibration: bool, as_json: bool) -> int:
     """List the targets, or the facts of one with tags and sources.
 
     Exit code 1 when a package registers a target that cannot be loaded; the others are listed.
     """
-    from kcompiler.registry import find_target, targets
-    from kcompiler.report.chip import fact_table, target_table
+    from kcompiler.registry import find_target
+    from kcompiler.report.chip import fact_table, target_json
+    from kcompiler.report.measured import measured_table
 
     if calibration:
-        options.print_table(_measured(target))
+        measured = _measured(target)
+        if as_json:
+            options.print_json(measured.json())
+        else:
+            options.print_table(measured_table(measured))
         return 0
-    if target is not None:
-        options.print_table(fact_table(find_target(target)))
-        return 0
+    if target is None:
+        return _all(as_json)
+    found = find_target(target)
+    if as_json:
+        options.print_json(target_json(found))
+    else:
+        options.print_table(fact_table(found))
+    return 0
+
+
+def _all(as_json: bool) -> int:
+    """Every target; what cannot be loaded is told on standard error."""
+    from kcompiler.registry import find_target, targets
+    from kcompiler.report.chip import target_summary, target_table
+
     found: list[Target] = []
     broken: list[UsageError] = []
     for name in targets():
@@ -39,17 +56,19 @@ def command(target: str | None, calibration: bool) -> int:
             found.append(find_target(name))
         except UsageError as error:
             broken.append(error)
-    options.print_table(target_table(found))
+    if as_json:
+        options.print_json({"targets": [target_summary(each) for each in found]})
+    else:
+        options.print_table(target_table(found))
     for each in broken:
         click.echo(each, err=True)
     return int(bool(broken))
 
 
-def _measured(target: str | None) -> Table:
+def _measured(target: str | None) -> Measured:
     """A target's published measurements; an error where none are known."""
     from kcompiler.machine.measured import read_measured
     from kcompiler.registry import find_target
-    from kcompiler.report.measured import measured_table
 
     if target is None:
         fix = "kcompile targets NAME --calibration"
@@ -58,4 +77,4 @@ def _measured(target: str | None) -> Table:
     if found.measured is None:
         why = f"no measurement of {found.chip.title} with its conditions is known"
         raise UsageError(f"{target} is not calibrated", why=why)
-    return measured_table(read_measured(found.measured))
+    return read_measured(found.measured)

@@ -14,6 +14,7 @@ from kcompiler.graph.types import TensorType
 
 # Names that exporters write where they mean "some extent", not "the same extent as elsewhere".
 _ANONYMOUS = {"", "?", "-1", "None", "none", "unk"}
+_MOST = (1 << 63) - 1  # what an extent of ONNX can be
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,8 @@ def _check_names(
 
 
 def _check_extent(what: str, extent: int) -> None:
-    if extent < 0 or extent >= 1 << 63:
-        raise UsageError(f"{what} cannot be {extent}", fix="give an extent of 0 or more")
+    if not 0 <= extent <= _MOST:
+        raise UsageError(f"{what} cannot be {extent}", fix=f"give an extent of 0 to {_MOST:,}")
 
 
 def _unknown(kind: str, name: str, shown: list[str], names: list[str]) -> KcompilerError:

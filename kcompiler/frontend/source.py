@@ -53,6 +53,8 @@ def _map(path: Path) -> memoryview:
 
 
 def _parse(data: memoryview, folder: Path | None, name: str) -> Source:
+    if not len(data):
+        raise _no_onnx(name, "it is empty")
     skeleton, weights = cut_weights(data)
     model = ModelProto()
     try:

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Measured:
 
     parameters: tuple[Parameter, ...]
     rows: tuple[Row, ...]
+
+    def json(self) -> dict[str, Any]:
+        """The table as an object, with the error of each row."""
+        rows = [{**asdict(row), "error": row.error} for row in self.rows]
+        return {"parameters": [asdict(p) for p in self.parameters], "rows": rows}
 
     def errors(self, *, fitted: bool) -> list[float]:
         """The absolute errors of the rows that were fitted to, or of those held back."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
+from kcompiler.artifact.identity import chip_facts
 from kcompiler.machine.facts import TAGS, facts
 
 if TYPE_CHECKING:
@@ -35,6 +36,21 @@ def fact_table(target: Target) -> Table:
             value = f"{fact.value:,}"
         table.add_row(path, value, fact.tag, Text(fact.source))
     return table
+
+
+def target_summary(target: Target) -> dict[str, Any]:
+    """A target in a list of them, as an object."""
+    return {
+        "target": target.name,
+        "chip": target.chip.title,
+        "precisions": list(target.precisions),
+        "calibrated": target.chip.calibrated,
+    }
+
+
+def target_json(target: Target) -> dict[str, Any]:
+    """A target with every number of its chip, as an object."""
+    return {**target_summary(target), "facts": chip_facts(target.chip)}
 
 
 def target_table(targets: list[Target]) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kcompiler.report.units import printable
 
@@ -21,6 +21,24 @@ def listing(model: CompiledModel, level: str) -> str:
         mark = ";" if level == "asm" else "#"  # what begins a comment there
         return "".join(f"{mark} bucket {b}\n{listing(made, level)}" for b, made in model.buckets)
     return "".join(line for s in model.programs for line in texts[level](s, model))
+
+
+def assembly(model: CompiledModel) -> list[dict[str, Any]]:
+    """The instructions of all programs, kernel by kernel, as objects."""
+    if model.buckets:
+        return [
+            {"bucket": str(bucket), **program}
+            for bucket, made in model.buckets
+            for program in assembly(made)
+        ]
+    return [{"kernels": list(_kernel_lines(segment, model))} for segment in model.programs]
+
+
+def _kernel_lines(segment: NpuSegment, model: CompiledModel) -> Iterator[dict[str, Any]]:
+    code = model.target.isa.decode_program(segment.program.code)
+    for info in segment.program.kernels:
+        lines = [str(item) for item in code[info.first : info.first + info.count]]
+        yield {"name": info.name, "origins": list(info.origins), "instructions": lines}
 
 
 def _graph(segment: NpuSegment, model: CompiledModel) -> Iterator[str]:

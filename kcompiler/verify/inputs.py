@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from kcompiler.buckets.layout import is_position
+from kcompiler.errors import UsageError
 from kcompiler.graph.node import Array, Constant, Graph, Input, Op
 from kcompiler.graph.operators import Equal, Fused, Gather
 from kcompiler.graph.types import BOOL, TensorType, is_float
 
 _SEED = 20_240_229
+_MOST = 1 << 40  # bytes of an input that are made up
 _MASKS = ("mask",)
 _BYTES = ("int8", "uint8")
 
@@ -33,6 +35,10 @@ def sample_inputs(graph: Graph, given: Mapping[str, Array] | None = None) -> dic
 
 def _sample(graph: Graph, node: Input, number: int) -> Array:
     kind, rng = node.type, np.random.default_rng([_SEED, number])
+    if kind.size * kind.dtype.itemsize > _MOST:
+        why = f"{kind} takes {kind.size * kind.dtype.itemsize:,} bytes"
+        fix = "make its dimensions smaller, or do not verify (--no-verify)"
+        raise UsageError(f"there is no data to verify with for input {node.name!r}", "", why, fix)
     if is_position(node.name):
         return np.arange(kind.size, dtype=kind.dtype).reshape(kind.shape)
     if kind.dtype == BOOL or any(word in node.name.lower() for word in _MASKS):

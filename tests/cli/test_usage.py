@@ -208,8 +208,8 @@ ERRORS = {
         ["m.onnx", *T, "--no-verify", "-o", "none/m.kpkg"],
         (
             "error: cannot write the package\n  at: none/m.kpkg\n"
-            "  because: No such file or directory\n"
-            "  try: check the path, your permissions and the free space of the disk\n"
+            "  because: there is no folder none\n"
+            "  try: make the folder first, or choose another one\n"
         ),
     ),
     "no such package": (

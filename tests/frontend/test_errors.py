@@ -41,10 +41,13 @@ def test_not_a_protobuf(tmp_path: Path) -> None:
     )
 
 
-def test_message_of_another_kind() -> None:
-    assert message(b"") == (
+@pytest.mark.parametrize(
+    ("data", "why"), [(b"", "it is empty"), (b"\x08\x08", "the message holds no graph")]
+)
+def test_message_of_another_kind(data: bytes, why: str) -> None:
+    assert message(data) == (
         "error: this is not an ONNX model\n"
-        "  because: the message holds no graph\n"
+        f"  because: {why}\n"
         "  try: give a model exported to ONNX (torch.onnx.export, tf2onnx, paddle2onnx, ...)"
     )
 
