@@ -19,15 +19,16 @@ from kcompiler.errors import UsageError
 from kcompiler.frontend import Imported, load_model
 from kcompiler.graph.node import Array, Graph
 from kcompiler.graph.operators import Fused
-from kcompiler.graph.types import F32, is_float
+from kcompiler.graph.types import F32, is_float, parse_dtype
 from kcompiler.host import HostOperators
 from kcompiler.machine.cost import multiplies
 from kcompiler.machine.crossing import not_worth_crossing
-from kcompiler.machine.target import FLOATS, INTEGERS, WEIGHTS, Target
+from kcompiler.machine.target import CALIBRATED, FLOATS, WEIGHTS, Target
 from kcompiler.passes.expand import Expand, Refusal, accept
 from kcompiler.passes.fuse import Fuse
 from kcompiler.passes.group_weights import GroupWeights
 from kcompiler.passes.integer import Integer
+from kcompiler.passes.integer.eights import TYPES as EIGHTS
 from kcompiler.passes.partition import Partition, Segment
 from kcompiler.passes.place import Place
 from kcompiler.passes.precision import FLOATS as PRECISIONS
@@ -64,16 +65,18 @@ def graph_pipeline(
     *,
     integer_only: bool = False,
     logarithms: bool = True,
+    eights: tuple[str, ...] = EIGHTS,
 ) -> tuple[Pass, ...]:
     """The passes from an imported graph to a graph of kernels, for a target with a refusal.
 
-    What stays float is stored as `precision`; sums before `logarithms` may take float32.
+    What stays float is stored as `precision`; sums before `logarithms` may take float32; the chip
+    multiplies the 8-bit floats `eights`.
     """
     return (
         Simplify(),
         Recognize(),
         *(() if quantize is None else (quantize,)),
-        Integer(),
+        Integer(eights=eights),
         Expand(refusal=refusal),
         *(() if weights is None else (weights,)),
         Fuse(integer=True, max_members=_MEMBERS) if integer_only else Fuse(),
@@ -124,6 +127,7 @@ def compile_imported(
         weights,
         integer_only=target.integer_only,
         logarithms=multiplies(target.chip.matrix, F32),
+        eights=tuple(t for t in EIGHTS if multiplies(target.chip.matrix, parse_dtype(t))),
     )
     kernels = run(pipeline, imported.graph, options.hook)
     report = next((r for p in (quantize, weights) if p is not None for r in p.log or ()), None)
@@ -155,11 +159,12 @@ def compile_imported(
 def quantize_for(
     target: Target, precision: str, imported: Imported, wanted: Quantization
 ) -> Quantize | None:
-    """The pass that makes integers, with the samples that it learns from; reads them."""
-    if precision not in INTEGERS:
+    """The pass that narrows data, with the samples that it learns from; reads them."""
+    if precision not in CALIBRATED:
         if wanted.data is not None:
-            known = " or ".join(p for p in INTEGERS if p in target.precisions)
-            fix = f"say --precision {known}" if known else f"{target.name} has no integer precision"
+            known = " or ".join(p for p in CALIBRATED if p in target.precisions)
+            fix = f"say --precision {known.replace(' or ', ', ', known.count(' or ') - 1)}"
+            fix = fix if known else f"{target.name} has no precision that is calibrated"
             raise UsageError(f"calibration data have no use in {precision}", fix=fix)
         return None
     samples = Samples(())
@@ -172,17 +177,25 @@ def quantize_for(
         more=samples.more,
         min_sqnr=wanted.min_sqnr if precision == "mixed" else 0.0,
         everything=target.integer_only,
+        **_narrow(precision, target),
         host=HostOperators(),
         log=[],
         **wanted.choices(),
     )
 
 
+def _narrow(precision: str, target: Target) -> dict[str, Any]:
+    """What narrow numbers are, and from which length of sums on they are worth it."""
+    if precision != "fp8":
+        return {}
+    return {"kind": "fp8", "rows": int(target.chip.matrix.rows.value)}
+
+
 def weights_for(precision: str, wanted: Quantization) -> GroupWeights | None:
     """The pass that narrows weights alone."""
     if precision not in WEIGHTS:
         return None
-    return GroupWeights(bits=WEIGHTS[precision], size=wanted.group_size, log=[])
+    return GroupWeights(kind=WEIGHTS[precision], size=wanted.group_size, log=[])
 
 
 def reference_kernels(graph: Graph, target: Target) -> Graph:

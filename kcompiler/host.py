@@ -94,13 +94,20 @@ def _ort_session(model: bytes | str) -> Any:
     options.log_severity_level = 4
     # The fallback would try the same once more, and print.
     session = ort.InferenceSession(
-        model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        enable_fallback=0,
+        disabled_optimizers=_WRONG,
     )
     kinds = _kinds(session)
     nested = any("(tensor(" in kind for kind in kinds)
     known = {*_PLAIN, *(() if nested else _BY_BITS)}
     elements = {f"tensor({e})" for kind in kinds for e in _ELEMENT.findall(kind)}
     return session if elements <= known else None
+
+
+_WRONG = ["ReluQuantRewrite"]  # drops a Relu before QuantizeLinear to floats, which have a sign
 
 
 def _kinds(session: Any) -> set[str]:

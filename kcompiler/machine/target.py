@@ -17,9 +17,11 @@ from kcompiler.machine.program import Binding
 
 FLOATS = ("f16", "bf16", "f32")
 INTEGERS = ("int8", "mixed")
-"""Precisions that need calibration; `mixed` keeps the most sensitive layers in a float type."""
-WEIGHTS = {"int8-weights": 8, "int4-weights": 4}
-"""Precisions that narrow weights alone, and their bits."""
+"""Precisions of integers; `mixed` keeps the most sensitive layers in a float type."""
+CALIBRATED = (*INTEGERS, "fp8")
+"""Precisions that need calibration; fp8 multiplies 8-bit floats (e4m3)."""
+WEIGHTS = {"int8-weights": "int8", "int4-weights": "int4", "fp8-weights": "fp8"}
+"""Precisions that narrow weights alone, and to what."""
 
 Constraint: TypeAlias = Callable[[Op], bool]
 """True when the operator may run; the docstring is the reason shown to the user when it may not."""

@@ -7,7 +7,8 @@ from kcompiler.graph.operators import Contract, Conv, Dequantize, Quantize
 from kcompiler.graph.types import is_integer
 from kcompiler.passes import simplify
 from kcompiler.passes.cse import settled
-from kcompiler.passes.integer import contract, conv, movement, narrow, scales, sums
+from kcompiler.passes.integer import contract, conv, eights, movement, narrow, scales, sums
+from kcompiler.passes.integer.eights import EightBitFloats
 from kcompiler.passes.simplify.folding import Fold
 from kcompiler.pipeline import Pass
 from kcompiler.rewrite import Rule
@@ -19,6 +20,7 @@ RULES: tuple[Rule, ...] = (
     *narrow.RULES,
     *sums.RULES,
     *scales.RULES,
+    *eights.RULES,
 )
 
 
@@ -29,12 +31,17 @@ class Integer(Pass):
     bias; then one float32 factor, rounding half to even, the zero point, and saturation. Padding
     holds the zero point. Data that are moved, joined or compared stay integers. What has no integer
     form computes on the numbers that the integers stand for, in float32, inside of its kernel.
+    8-bit floats are multiplied as they are where both types are among `eights`, those of the chip;
+    their sums are float32.
     """
+
+    eights: tuple[str, ...] = eights.TYPES
 
     def run(self, ir: Graph) -> Graph:
         if not any(map(_concerns, ir.nodes)):
             return ir
-        rules = (*RULES, *simplify.RULES, Fold())
+        own = (r for r in RULES if not isinstance(r, EightBitFloats))
+        rules = (*own, EightBitFloats(self.eights), *simplify.RULES, Fold())
         return _Arithmetic(settled(ir, rules)).run()
 
 

@@ -61,8 +61,8 @@ class _Side:
     @property
     def why_not(self) -> str | None:
         """Why its products cannot be done in integers."""
-        if bit_width(self.parts.value.dtype) > 8:
-            return "an operand has more than 8 bits"
+        if not self.parts.whole or bit_width(self.parts.value.dtype) > 8:
+            return "an operand has no integers of 8 bits"
         scale = self.parts.scale
         full = (1,) * (len(self.letters) - scale.ndim) + scale.shape
         used = {c for c, n in zip(self.letters, full, strict=True) if n != 1}

@@ -44,6 +44,8 @@ class _Parts:
         x, w, conv = self.x, self.w, self.conv
         if not isinstance(w.value, Constant) or conv.dtype != F32:
             return "its weights are computed"
+        if not (x.whole and w.whole):
+            return "its operands are floats"
         if not x.by_tensor or bit_width(x.value.dtype) > 8:
             return "its data are not 8-bit integers of one scale"
         if w.scale.size != 1 and w.scale.shape != (conv.w.shape[0], *(1,) * len(conv.w.shape[1:])):

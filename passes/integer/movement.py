@@ -107,7 +107,7 @@ def _padded(op: Op) -> tuple[Op, ...] | str:
     if isinstance(below, str) or not isinstance(op, Pad):
         return below if isinstance(below, str) else "it is no padding"
     scale, zero = known_parameters(below)
-    value = int(quantize_values(np.asarray(op.value), scale, zero))
+    value = quantize_values(np.asarray(op.value), scale, zero).item()
     back = (np.float32(value) - zero.astype(np.float32)) * scale
     return (below,) if float(back.reshape(())) == op.value else "no integer stands for its value"
 
@@ -121,7 +121,7 @@ class PadIntegers(Rule):
     def build(self, match: Match) -> Op:
         pad = match.node(Pad, "root")
         below = typed("Dequantize", _below(pad))
-        value = int(quantize_values(np.asarray(pad.value), *known_parameters(below)))
+        value = quantize_values(np.asarray(pad.value), *known_parameters(below)).item()
         return _dequantized_again(below, Pad(below.x, pad.low, pad.high, value))
 
     def example(self, rng: np.random.Generator) -> Op:

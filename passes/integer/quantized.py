@@ -10,7 +10,7 @@ import numpy as np
 from kcompiler.graph.build import constant
 from kcompiler.graph.node import Array, Constant, Op
 from kcompiler.graph.operators import Cast, Dequantize, Mul, Quantize
-from kcompiler.graph.types import F32, I32
+from kcompiler.graph.types import F32, I32, is_integer
 from kcompiler.kernel.views import is_movement
 
 I8 = np.dtype(np.int8)
@@ -19,7 +19,7 @@ U8 = np.dtype(np.uint8)
 
 @dataclass(frozen=True)
 class Quantized:
-    """Integers, and arrays that broadcast to them: number = (value - zero) * scale."""
+    """Integers or 8-bit floats, and arrays that broadcast: number = (value - zero) * scale."""
 
     value: Op
     scale: Array
@@ -29,6 +29,11 @@ class Quantized:
     def by_tensor(self) -> bool:
         """Whether one scale and one zero point hold for all elements."""
         return self.scale.size == 1 and self.zero.size == 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether they are integers."""
+        return is_integer(self.value.dtype)
 
     @property
     def one_zero(self) -> int:
@@ -113,11 +118,12 @@ def _flat(value: Constant) -> Constant:
 
 
 def quantize_values(numbers: Array, scale: Array, zero: Array) -> Array:
-    """The integers that stand for numbers, by the scale of a whole tensor."""
+    """The integers that stand for numbers, by the scale of a whole tensor; floats as float64."""
     given = np.asarray(numbers, scale.dtype)
     step, offset = scale.reshape(()), zero.reshape(())
     op = Quantize(Constant(given), Constant(step), Constant(offset))
-    return op.evaluate(given, step, offset).astype(np.int64)
+    values = op.evaluate(given, step, offset)
+    return values.astype(np.int64 if is_integer(zero.dtype) else np.float64)
 
 
 def integers(values: Array, dtype: np.dtype[Any]) -> Constant:

@@ -9,7 +9,7 @@ import numpy as np
 from kcompiler.graph.build import constant
 from kcompiler.graph.node import Array, Constant, Op
 from kcompiler.graph.operators import Add, Cast, Max, Min, Mul, Quantize, Relu, Round
-from kcompiler.graph.types import F32, I32, integer_range
+from kcompiler.graph.types import F32, I32, integer_range, is_integer
 from kcompiler.passes.integer.quantized import (
     I8,
     Quantized,
@@ -64,7 +64,7 @@ def _bias(op: Op) -> tuple[Op, Constant, Array] | None:
 
 
 def _integers_of(parts: Quantized) -> Array | None:
-    if not isinstance(parts.value, Constant):
+    if not isinstance(parts.value, Constant) or not parts.whole:
         return None
     values = parts.value.value.astype(np.int64) - parts.zero.astype(np.int64)
     low, high = integer_range(I32)
@@ -83,8 +83,8 @@ def _scales_alike(one: Array, other: Array, shape: tuple[int, ...]) -> bool:
 
 def _chain(op: Op) -> tuple[Op, ...] | str:
     """The activation under a quantization, outermost first, and the scaled sums under it."""
-    if not isinstance(op, Quantize) or parameters(op) is None:
-        return "its parameters are not known"
+    if not isinstance(op, Quantize) or parameters(op) is None or not is_integer(op.dtype):
+        return "it makes no integers, or its parameters are not known"
     found: list[Op] = []
     x = op.x
     while scaled_sum(x) is None:

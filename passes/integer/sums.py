@@ -10,7 +10,7 @@ import numpy as np
 from kcompiler.graph.build import constant
 from kcompiler.graph.node import Constant, Op
 from kcompiler.graph.operators import Add, Cast, Conv, Dequantize, Pad, Reduce, Window
-from kcompiler.graph.types import I32
+from kcompiler.graph.types import I32, is_integer
 from kcompiler.passes.integer.quantized import (
     I8,
     dequantized,
@@ -32,8 +32,8 @@ def _summed(op: Op) -> tuple[Op, ...] | str:
     x = op.x
     if not isinstance(x, Dequantize) or parameters(x) is None or isinstance(x.x, Constant):
         return "its operand has no integers of one scale"
-    if x.x.dtype.itemsize > 1:
-        return "its operand has more than 8 bits"
+    if x.x.dtype.itemsize > 1 or not is_integer(x.x.dtype):
+        return "its operand has no integers of 8 bits"
     terms = prod(op.window) if isinstance(op, Window) else prod(x.shape[a] for a in op.axes)
     return (x,) if terms < _MOST else "the sum may not fit in 32 bits"
 

@@ -52,9 +52,10 @@ class Precision(Pass):
     from wide integers or becomes some (indices), what is computed with numbers beyond the range,
     and for f32 what is float64.
     Constants are rounded, small ones only where that keeps their size, and those of kernels that
-    make integers, or numbers of them, not at all. Sums that lead to a logarithm, which magnifies
-    what rounding leaves of them where they cancel, have operands of float32 (`logarithms.py`),
-    unless `logarithms` is off, as for a chip whose array does not multiply float32.
+    make integers or 8-bit floats, or numbers of them, not at all. Sums that lead to a logarithm,
+    which magnifies what rounding leaves of them where they cancel, have operands of float32
+    (`logarithms.py`), unless `logarithms` is off, as for a chip whose array does not multiply
+    float32.
     """
 
     float: str = "f16"
@@ -176,7 +177,12 @@ def cast_kernel(x: Op, dtype: DType) -> Fused:
 
 
 def _ends_integers(op: Op) -> bool:
-    """Whether integers become numbers or numbers integers: what a factor loses there is lost."""
+    """Whether numbers become integers or 8-bit floats, or come from them, by factors.
+
+    What a factor loses there is lost.
+    """
+    if any(is_float(x.dtype) and x.dtype.itemsize == 1 for x in (op, *op.operands)):
+        return True
     sums = isinstance(op, Cast) and is_integer(op.x.dtype) and op.x.dtype.itemsize > 1
     return isinstance(op, Round) or (sums and is_float(op.dtype))
 

@@ -112,8 +112,8 @@ class Retyper:
         return op.with_operands([_computed(o) for o in operands])
 
     def _cast(self, op: Cast, x: Op) -> Op:
-        """A cast to a float is one to float32, after rounding to what the model rounds to."""
-        if not is_float(op.dtype):
+        """A cast to a wide float is one to float32, after rounding to what the model rounds to."""
+        if not is_float(op.dtype) or op.dtype.itemsize == 1:
             return Cast(x, op.dtype).with_origin(op.origin)
         narrows = is_float(op.x.dtype) and op.dtype.itemsize < op.x.dtype.itemsize
         target = op.dtype if narrows and op.dtype.itemsize < F32.itemsize else F32

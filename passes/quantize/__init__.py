@@ -1,4 +1,4 @@
-"""The pass quantize: a model of floats becomes one of 8-bit integers, by what samples show."""
+"""The pass quantize: a model of floats becomes one of 8 bits, by what samples show."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kcompiler.graph.node import Array, Graph, Op
 from kcompiler.graph.operators import Dequantize
 from kcompiler.graph.operators import Quantize as QuantizeOp
 from kcompiler.passes.quantize.equalize import equalized
+from kcompiler.passes.quantize.formats import INT8, format_of
 from kcompiler.passes.quantize.insert import Insert
 from kcompiler.passes.quantize.layers import Layer, find_layers, source, why_float
 from kcompiler.passes.quantize.points import every, needed
@@ -34,9 +35,12 @@ class Quantize(Pass):
     what the mean of a channel lost; `equalize` first moves factors between channels of neighbouring
     layers. With `min_sqnr` (dB), the layers that cost most stay float until the outputs are that
     near to float32's. `everything` quantizes all tensors between kernels and the outputs, not only
-    what products and pools read. A graph that has quantized tensors stays as it is: its scales are
-    law. `samples` are inputs by name, `labels` the classes of their elements, `more` says that
-    there were others; what was decided is appended to `log`.
+    what products and pools read. With `kind` fp8 the narrow numbers are 8-bit floats (e4m3), which
+    products alone read: scales of data are powers of two, biases float32. Sums of at most `rows`
+    terms, for which an array of so many takes the same time, stay float there. A graph that has
+    quantized tensors stays as it is: its scales are law. `samples` are inputs by name, `labels` the
+    classes of their elements, `more` says that there were others; what was decided is appended to
+    `log`.
     """
 
     samples: tuple[Mapping[str, Array], ...] = ()
@@ -49,6 +53,8 @@ class Quantize(Pass):
     equalize: bool = False
     min_sqnr: float = 0.0
     everything: bool = False
+    kind: str = INT8.name
+    rows: int = 0
     host: HostRunner | None = None
     log: list[Report] | None = None
 
@@ -56,13 +62,13 @@ class Quantize(Pass):
         if any(isinstance(n, QuantizeOp | Dequantize) for n in ir.nodes):
             return self._told(ir, Report(given=True))
         graph = widened(ir)
-        layers = _with_numbers(find_layers(graph))
+        layers, short = self._layers(graph)
         if not layers and not self.everything:
-            return self._told(ir, Report())
+            return self._told(ir, Report(remarks=short, kind=self.kind))
         self._check()
         if self.equalize:
             graph = equalized(graph, self.samples, self.host)
-            layers = _with_numbers(find_layers(graph))
+            layers, _ = self._layers(graph)
         made, layers, remarks = self._decide(graph, layers)
         rows: tuple[Sensitivity, ...] = ()
         if self.min_sqnr > 0:
@@ -72,9 +78,20 @@ class Quantize(Pass):
             layers = tuple(layer for i, layer in enumerate(layers) if i not in kept)
             made, layers, _ = self._decide(graph, layers, whole=not kept)
         counts = len(self.samples), _walked(graph, self.samples)
-        report = replace(reported(graph, made, rows, counts, self.more), remarks=remarks)
-        made_of = Insert(graph, layers, made, everything=self.everything)
+        report = reported(graph, made, rows, counts, self.more)
+        report = replace(report, remarks=(*short, *remarks), kind=self.kind)
+        kind = format_of(self.kind)
+        made_of = Insert(graph, layers, made, everything=self.everything, kind=kind)
         return self._told(made_of.run(), report)
+
+    def _layers(self, graph: Graph) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+        """The layers that may become narrow, and a remark on those that are too short for it."""
+        found = _with_numbers(find_layers(graph))
+        long = tuple(x for x in found if x.terms > self.rows)
+        if len(long) == len(found):
+            return found, ()
+        what = f"{len(found) - len(long)} products of at most {self.rows} terms stay float"
+        return long, (f"{what}: {self.kind} would save the array no time",)
 
     def _told(self, graph: Graph, report: Report) -> Graph:
         if self.log is not None:
@@ -84,8 +101,9 @@ class Quantize(Pass):
     def _check(self) -> None:
         check_observer(self.observer)
         if not self.samples:
-            why = "ranges of integers are learnt from samples of the inputs"
-            raise UsageError("int8 needs calibration data", why=why, fix="--calibration DATA")
+            why = "ranges are learnt from samples of the inputs"
+            what = f"{self.kind} needs calibration data"
+            raise UsageError(what, why=why, fix="--calibration DATA")
 
     def _decide(
         self, graph: Graph, layers: tuple[Layer, ...], *, whole: bool = True
@@ -100,7 +118,11 @@ class Quantize(Pass):
         layers = tuple(layer for layer, why in pairs if not why)
         points = [p for p in self._points(graph, layers, whole=whole) if self._takes(seen[id(p)])]
         settings = Settings(
-            self.observer, self.symmetric, self.bias_correction, self.adaptive_rounding
+            self.observer,
+            self.symmetric,
+            self.bias_correction,
+            self.adaptive_rounding,
+            format_of(self.kind),
         )
         count = _walked(graph, self.samples)
         labels = None if self.labels is None else self.labels[:count]
@@ -108,7 +130,8 @@ class Quantize(Pass):
         return walk.run(self.samples[:count], seen, labels), layers, remarks
 
     def _points(self, graph: Graph, layers: tuple[Layer, ...], *, whole: bool) -> list[Op]:
-        return every(graph, layers) if self.everything else needed(graph, layers, pools=whole)
+        pools = whole and format_of(self.kind).shared
+        return every(graph, layers) if self.everything else needed(graph, layers, pools=pools)
 
     def _takes(self, seen: Histogram) -> bool:
         """Whether integers may stand for it: a chip that has nothing else cuts the infinite."""

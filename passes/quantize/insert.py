@@ -10,6 +10,7 @@ from kcompiler.graph.build import constant
 from kcompiler.graph.node import Constant, Graph, Op
 from kcompiler.graph.operators import Add, Contract, Conv, Dequantize
 from kcompiler.graph.types import F32
+from kcompiler.passes.quantize.formats import INT8, Format
 from kcompiler.passes.quantize.layers import Layer, bias_of, source
 from kcompiler.passes.quantize.scheme import I32, Scheme
 from kcompiler.passes.quantize.walk import Decisions
@@ -18,15 +19,22 @@ _LARGEST_BIAS = (1 << 30) - 1  # leaves room for the sums
 
 
 class Insert:
-    """Rebuilds a graph; `layers` read integers, other products numbers.
+    """Rebuilds a graph; `layers` read narrow numbers, other products the numbers themselves.
 
     The outputs are numbers that never were integers, unless `everything` is.
     """
 
     def __init__(
-        self, graph: Graph, layers: Sequence[Layer], made: Decisions, *, everything: bool = False
+        self,
+        graph: Graph,
+        layers: Sequence[Layer],
+        made: Decisions,
+        *,
+        everything: bool = False,
+        kind: Format = INT8,
     ) -> None:
         self.everything = everything
+        self.kind = kind
         self.graph = graph
         self.layers = {id(layer.op): layer for layer in layers}
         self.made = made
@@ -56,7 +64,7 @@ class Insert:
 
     def _reads_integers(self, node: Op) -> bool:
         """Everything reads what is stored; products that stay float have the numbers themselves."""
-        return not isinstance(node, Conv | Contract)
+        return self.kind.shared and not isinstance(node, Conv | Contract)
 
     def _integers(self, op: Op) -> Op:
         """A tensor, made of integers if its source is."""
@@ -88,7 +96,9 @@ class Insert:
         return Add(product, bias).with_origin(layer.op.origin)
 
     def _bias(self, layer: Layer) -> Op:
-        """The bias in the scale of the sums."""
+        """The bias in the scale of the sums, for integers; what follows floats is float32."""
+        if not self.kind.whole:
+            return constant(self.made.biases[id(layer.op)], F32)
         data = self.made.schemes[id(source(layer.data[0]))]
         weights = self.made.weights[id(layer.op)].scale
         scale = layer.by_channel(np.asarray(weights * np.float32(data.scale), np.float32))

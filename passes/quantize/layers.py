@@ -37,6 +37,11 @@ class Layer:
         return self.op.origin[0] if self.op.origin else type(self.op).__name__.lower()
 
     @property
+    def terms(self) -> int:
+        """How many products each sum has."""
+        return self.op.macs() // max(self.op.type.size, 1)
+
+    @property
     def weights(self) -> Constant | None:
         """The constant operand."""
         found = self.op.operands[self.place] if self.place >= 0 else None

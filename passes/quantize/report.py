@@ -13,7 +13,7 @@ from kcompiler.passes.quantize.walk import Decisions, LayerReport
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor that lies in memory as integers."""
+    """A tensor that lies in memory as integers or 8-bit floats."""
 
     name: str
     scale: float
@@ -27,7 +27,8 @@ class Report:
 
     Ranges come from `samples` runs, of which there were `more`; roundings, biases and ratios from
     the first `walked`. `given` says that the model came quantized. Where `weights` alone are
-    integers, in words, layers say how near these are. `remarks` are sentences beside the tables.
+    integers, in words, layers say how near these are. `remarks` are sentences beside the tables,
+    `kind` the narrow numbers.
     """
 
     tensors: tuple[Stored, ...] = ()
@@ -40,11 +41,12 @@ class Report:
     given: bool = False
     weights: str = ""
     remarks: tuple[str, ...] = ()
+    kind: str = "int8"
 
     def json(self) -> dict[str, Any]:
         """The report as an object, without what are notes alone."""
         found = asdict(replace(self, remarks=()))
-        del found["remarks"]
+        del found["remarks"], found["kind"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
 
     def notes(self) -> tuple[str, ...]:
@@ -64,13 +66,13 @@ class Report:
 
     def _note(self) -> str:
         if not self.tensors:
-            return "nothing of the model is int8" + (
+            return f"nothing of the model is {self.kind}" + (
                 "" if self.sensitivity or self.remarks else ": it has no products"
             )
         kinds = sorted({t.observer for t in self.tensors})
         return (
-            f"{len(self.tensors)} tensors and the weights of {len(self.layers)} products are int8, "
-            f"calibrated on {self.samples} runs ({', '.join(kinds)})"
+            f"{len(self.tensors)} tensors and the weights of {len(self.layers)} products are "
+            f"{self.kind}, calibrated on {self.samples} runs ({', '.join(kinds)})"
         )
 
 

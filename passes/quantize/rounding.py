@@ -16,9 +16,10 @@ import numpy as np
 
 from kcompiler.graph.node import Array
 from kcompiler.graph.operators import Conv
+from kcompiler.passes.quantize.formats import INT8, Format
 from kcompiler.passes.quantize.layers import Layer
-from kcompiler.passes.quantize.scheme import I8
-from kcompiler.passes.quantize.weights import LARGEST, Weights, quantize_weights
+from kcompiler.passes.quantize.weights import Weights, quantize_weights
+from kcompiler.scalar import convert
 
 _PER_WEIGHT, _FEWEST, _MOST = 8, 2048, 16384  # positions that are looked at, over all samples
 _LONGEST = 1536  # weights of a filter
@@ -40,7 +41,7 @@ def moments(layer: Layer, near: Sequence[Array], *, centred: bool) -> Moments | 
     None for what is no plain product, and for filters so long that their inverse takes minutes:
     the more weights there are, the less the rounding of each matters.
     """
-    if layer.op.macs() // layer.op.type.size > _LONGEST:
+    if layer.terms > _LONGEST:
         return None
     wanted = _positions(layer, len(near))
     total: Array = np.zeros(())
@@ -64,8 +65,7 @@ def moments(layer: Layer, near: Sequence[Array], *, centred: bool) -> Moments | 
 
 def _positions(layer: Layer, samples: int) -> int:
     """How many positions of each sample: several for each weight of a filter, over all samples."""
-    terms = layer.op.macs() // layer.op.type.size
-    return -(-min(max(_PER_WEIGHT * terms, _FEWEST), _MOST) // samples)
+    return -(-min(max(_PER_WEIGHT * layer.terms, _FEWEST), _MOST) // samples)
 
 
 def _columns(layer: Layer, data: Array, wanted: int) -> Array | None:
@@ -102,7 +102,9 @@ def _unfolded(conv: Conv, x: Array, wanted: int) -> Array:
     return flat.transpose(0, 2, 1).reshape(groups, c // groups * flat.shape[2], flat.shape[1])
 
 
-def round_weights(layer: Layer, found: Moments, least: Array | float) -> Weights:
+def round_weights(
+    layer: Layer, found: Moments, least: Array | float, kind: Format = INT8
+) -> Weights:
     """The weights of a layer, rounded for its data."""
     weights = layer.weights
     if weights is None:
@@ -114,13 +116,13 @@ def round_weights(layer: Layer, found: Moments, least: Array | float) -> Weights
     h = found.near + damping * np.eye(k)
     diagonal = np.diagonal(h, axis1=1, axis2=2)
     importance = np.broadcast_to(diagonal[:, None, :], rows.shape)
-    start = quantize_weights(weights.value, layer.kept, _back(layer, importance), least)
+    start = quantize_weights(weights.value, layer.kept, _back(layer, importance), least, kind)
     scale = _rows(layer, np.broadcast_to(start.scale, weights.shape).astype(np.float64), groups)
-    values = _one_by_one(rows, scale[:, :, :1], h)
-    return Weights(np.ascontiguousarray(_back(layer, values).astype(I8)), start.scale)
+    values = convert(_one_by_one(rows, scale[:, :, :1], h, kind), kind.dtype)
+    return Weights(np.ascontiguousarray(_back(layer, values)), start.scale)
 
 
-def _one_by_one(w: Array, scale: Array, h: Array) -> Array:
+def _one_by_one(w: Array, scale: Array, h: Array, kind: Format) -> Array:
     """Round column by column, the most powerful first; the others take up the error.
 
     Those of the same block do at once, the rest when the block is done: most of the work is one
@@ -136,7 +138,7 @@ def _one_by_one(w: Array, scale: Array, h: Array) -> Array:
         stop = min(start + _BLOCK, count)
         errors = np.empty_like(rest[:, start:stop])
         for j in range(start, stop):
-            whole = np.clip(np.rint(rest[:, j] / step), -LARGEST, LARGEST)
+            whole = kind.nearest(rest[:, j] / step)
             error = (rest[:, j] - whole * step) / upper[:, j, j, None]
             rest[:, j + 1 : stop] -= upper[:, j, j + 1 : stop, None] * error[:, None]
             values[:, j], errors[:, j - start] = whole, error

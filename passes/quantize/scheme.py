@@ -1,4 +1,4 @@
-"""How one tensor becomes 8-bit integers."""
+"""How one tensor becomes 8-bit integers or floats."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from kcompiler.graph.build import constant
 from kcompiler.graph.node import Array, Op
 from kcompiler.graph.operators import Dequantize, Quantize
 from kcompiler.graph.types import F32
+from kcompiler.passes.quantize.formats import INT8, Format
 
-I8 = np.dtype(np.int8)
 I32 = np.dtype(np.int32)
 _LOW, _HIGH = -128, 127
 _TINY = float(np.finfo(np.float32).tiny) * 512
@@ -24,10 +24,18 @@ class Scheme:
 
     scale: float
     zero: int
+    kind: Format = INT8
 
     @staticmethod
-    def of(covered: Range, *, symmetric: bool = False) -> Scheme:
-        """The scheme that covers a range, with an integer for 0; symmetric ones have zero 0."""
+    def of(covered: Range, *, symmetric: bool = False, kind: Format = INT8) -> Scheme:
+        """The scheme that covers a range, with an integer for 0; symmetric ones have zero 0.
+
+        8-bit floats are as exact whatever the power of two in their scale: it is one, so that what
+        is divided by it takes a product.
+        """
+        if not kind.whole:
+            size = max(-covered.low, covered.high) / kind.largest
+            return Scheme(_power_of_two(size), 0, kind)
         if symmetric:
             size = max(-covered.low, covered.high)
             return Scheme(_float32(size / _HIGH), 0)
@@ -36,6 +44,10 @@ class Scheme:
 
     def near(self, x: Array) -> Array:
         """The numbers that the integers for `x` stand for."""
+        if not self.kind.whole:
+            step = np.float32(self.scale)
+            with np.errstate(all="ignore"):
+                return np.asarray(self.kind.nearest(np.asarray(x / step)) * step, np.float32)
         with np.errstate(all="ignore"):
             whole = np.asarray(np.rint(x / np.float32(self.scale)))  # of a scalar, no array
         np.clip(whole, _LOW - self.zero, _HIGH - self.zero, out=whole)
@@ -44,8 +56,15 @@ class Scheme:
 
     def apply(self, x: Op) -> Op:
         """The tensor as integers and back."""
-        scale, zero = constant(self.scale, F32), constant(self.zero, I8)
+        scale, zero = constant(self.scale, F32), constant(self.zero, self.kind.dtype)
         return Dequantize(Quantize(x, scale, zero), scale, zero)
+
+
+def _power_of_two(least: float) -> float:
+    """The smallest power of two that is not below a size, of those that one can divide by."""
+    mantissa, exponent = np.frexp(np.float32(least))
+    found = float(np.ldexp(1.0, int(exponent) - int(mantissa == 0.5)))
+    return found if _TINY < found < 1 / _TINY else 1.0
 
 
 def _float32(scale: float) -> float:

@@ -15,6 +15,7 @@ from kcompiler.calibration import OBSERVERS, Histogram, observe
 from kcompiler.graph.interpreter import HostRunner, run_nodes
 from kcompiler.graph.node import Array, Graph, Input, Op
 from kcompiler.graph.operators import Host, Item
+from kcompiler.passes.quantize.formats import INT8, Format
 from kcompiler.passes.quantize.layers import Layer, bias_of, source
 from kcompiler.passes.quantize.measure import OutputReport, Ratio, finite, report_output
 from kcompiler.passes.quantize.rounding import moments, round_weights
@@ -33,6 +34,7 @@ class Settings:
     symmetric: bool = False
     bias_correction: bool = True
     adaptive_rounding: bool = True
+    kind: Format = INT8
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Walk:
         self.made = Decisions()
         self.exact: dict[int, list[Array]] = {}
         self.near: dict[int, list[Array]] = {}
+        self.narrow: dict[int, list[Array]] = {}
         self.items: dict[int, tuple[list[Sequence[Array]], list[Sequence[Array]]]] = {}
 
     def run(
@@ -108,6 +111,7 @@ class Walk:
             for each in dead:
                 self.exact.pop(each, None)
                 self.near.pop(each, None)
+                self.narrow.pop(each, None)
                 self.items.pop(each, None)
         return self.made
 
@@ -165,27 +169,39 @@ class Walk:
     def _rounded(self, layer: Layer, i: int) -> list[Array]:
         """The operands of a layer, with weights that integers stand for."""
         node = layer.op
-        if layer.weights is None:
-            return self._values(node, self.near, i)
-        if id(node) not in self.made.weights:
+        if layer.weights is not None and id(node) not in self.made.weights:
             self.made.weights[id(node)] = self._weights(layer)
-        values = self._values(node, self.near, i)
-        values[layer.place] = self.made.weights[id(node)].near
+        values = [self._read(o)[i] for o in node.operands]
+        if layer.weights is not None:
+            values[layer.place] = self.made.weights[id(node)].near
         return values
+
+    def _read(self, op: Op) -> list[Array]:
+        """A tensor as a layer reads it: rounded, also where other readers have it as it is.
+
+        What is moved, or the largest of some, is rounded as it would be before.
+        """
+        near, scheme = self.near[id(op)], self.made.schemes.get(id(source(op)))
+        if scheme is None or self.settings.kind.shared:
+            return near
+        if id(op) not in self.narrow:
+            self.narrow[id(op)] = [scheme.near(x) for x in near]
+        return self.narrow[id(op)]
 
     def _weights(self, layer: Layer) -> Weights:
         """The integers of a layer's weights, chosen for the data that arrive."""
         if layer.weights is None:
             raise ValueError(f"{layer.name} has no weights")
-        data = [finite(x) for x in self.near[id(layer.data[0])]]
-        least = self._least_scale(layer)
+        data = [finite(x) for x in self._read(layer.data[0])]
+        kind = self.settings.kind
+        least = self._least_scale(layer) if kind.whole else 0.0
         if self.settings.adaptive_rounding:
             centred = self.settings.bias_correction
             seen = moments(layer, data, centred=centred)
             if seen is not None:
-                return round_weights(layer, seen, least)
+                return round_weights(layer, seen, least, kind)
         power = layer.power(data)
-        return quantize_weights(layer.weights.value, layer.kept, power, least)
+        return quantize_weights(layer.weights.value, layer.kept, power, least, kind)
 
     def _least_scale(self, layer: Layer) -> Array | float:
         """Below it, the bias of a channel that has hardly any weights needs more than 32 bits."""
@@ -221,13 +237,16 @@ class Walk:
         observer = self.settings.observer
         names = tuple(OBSERVERS) if observer == "auto" else (observer,)
         symmetric = self.settings.symmetric or self._symmetric(node)
-        schemes = {n: Scheme.of(observe(seen, n), symmetric=symmetric) for n in names}
+        ranges = {n: observe(seen, n) for n in names}
+        kind = self.settings.kind
+        schemes = {n: Scheme.of(r, symmetric=symmetric, kind=kind) for n, r in ranges.items()}
         name = names[0]
         if len(names) > 1:
             name = min(names, key=lambda n: self._noise(node, schemes[n]))
         self.made.schemes[id(node)] = schemes[name]
         self.made.observers[id(node)] = name
-        self.near[id(node)] = [schemes[name].near(x) for x in self.near[id(node)]]
+        if kind.shared:
+            self.near[id(node)] = [schemes[name].near(x) for x in self.near[id(node)]]
 
     def _symmetric(self, node: Op) -> bool:
         """A zero point of two computed factors would cost sums of both."""

@@ -1,4 +1,4 @@
-"""Weights as 8-bit integers, symmetric, with one scale for each channel of the result."""
+"""Weights as 8-bit integers or floats, symmetric, with one scale for each channel of the result."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from kcompiler.graph.build import constant
 from kcompiler.graph.node import Array, Constant, Op
 from kcompiler.graph.operators import Dequantize
 from kcompiler.graph.types import F32
-from kcompiler.passes.quantize.scheme import I8
+from kcompiler.passes.quantize.formats import INT8, Format
+from kcompiler.scalar import convert
 
-LARGEST = 127
 _FINER = 256  # bits of a bias that a channel of zeros need not have
 _NOTHING = 1e-30  # weights and scales below it are none: float32 has no room for their products
-_SHRINK = np.linspace(1.0, 0.6, 33)  # what of the largest weight a scale may cover
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Integers and the scales of their channels, which broadcast to them."""
+    """Narrow numbers and the scales of their channels, which broadcast to them."""
 
     values: Array
     scale: Array
@@ -32,7 +31,8 @@ class Weights:
 
     def node(self) -> Op:
         """The weights in the graph."""
-        return Dequantize(Constant(self.values), constant(self.scale, F32), constant(0, I8))
+        zero = constant(0, self.values.dtype)
+        return Dequantize(Constant(self.values), constant(self.scale, F32), zero)
 
 
 def quantize_weights(
@@ -40,6 +40,7 @@ def quantize_weights(
     kept: tuple[int, ...],
     importance: Array | None = None,
     least: Array | float = 0.0,
+    kind: Format = INT8,
 ) -> Weights:
     """The weights with a scale for each index of the dimensions `kept`.
 
@@ -50,19 +51,16 @@ def quantize_weights(
     """
     summed = tuple(d for d in range(w.ndim) if d not in kept)
     size = np.abs(w).max(summed, keepdims=True, initial=0).astype(np.float64)
+    largest = kind.largest
     least = np.where(np.less(least, _NOTHING), 0, least)
-    empty = np.where(np.equal(least, 0), 1, least * _FINER) * LARGEST
+    empty = np.where(np.equal(least, 0), 1, least * _FINER) * largest
     size = np.where(size < _NOTHING, empty, size)
     weight = np.ones((1,) * w.ndim) if importance is None else importance
     best, error = np.ones_like(size), np.full_like(size, np.inf)
-    for share in _SHRINK:
-        lost = np.sum(weight * (_near(w, size * share / LARGEST) - w) ** 2, summed, keepdims=True)
+    for share in kind.shares:
+        step = size * share / largest
+        lost = np.sum(weight * (kind.nearest(w / step) * step - w) ** 2, summed, keepdims=True)
         better = lost < error
         best, error = np.where(better, share, best), np.minimum(lost, error)
-    scale = np.asarray(np.maximum(size * best / LARGEST, least), np.float32)
-    values = np.clip(np.rint(w / scale), -LARGEST, LARGEST).astype(I8)
-    return Weights(values, scale)
-
-
-def _near(w: Array, scale: Array) -> Array:
-    return np.asarray(np.clip(np.rint(w / scale), -LARGEST, LARGEST) * scale)
+    scale = np.asarray(np.maximum(size * best / largest, least), np.float32)
+    return Weights(convert(kind.nearest(w / scale), kind.dtype), scale)

@@ -31,8 +31,8 @@ class FactorIntoWeights(Rule):
     def check(self, match: Match) -> str | None:
         if match.root.type != match["linear"].type:
             return "the factor broadcasts the result"
-        if not is_float(match["w"].dtype):
-            return "integer weights have no room for a factor"
+        if not _has_room(match["w"]):
+            return "weights of 8 bits have no room for a factor"
         factor = _for_result(match)
         if factor is None:
             return "the factor is not one of the weights' own channels"
@@ -73,8 +73,8 @@ class FactorBeforeWeights(Rule):
             return "the factor broadcasts the input"
         if isinstance(match["x"], Reduce | Window):
             return "the factor of a mean keeps it in the range of narrow types"
-        if not is_float(match["w"].dtype):
-            return "integer weights have no room for a factor"
+        if not _has_room(match["w"]):
+            return "weights of 8 bits have no room for a factor"
         factor = _for_operand(match)
         if factor is None:
             return "the factor is not one of channels that the weights have"
@@ -117,6 +117,11 @@ class FactorPastBias(Rule):
     def example(self, rng: np.random.Generator) -> Op:
         conv = Conv(tensor("x", 2, 4, 5), weight(rng, 6, 4, 3), (1,), (1,), (1,), (1,), 1, F32)
         return Mul(weight(rng, 6, 1), Add(weight(rng, 1, 6, 1), conv))
+
+
+def _has_room(w: Op) -> bool:
+    """Whether weights times a factor are as exact as before: integers and 8-bit floats are not."""
+    return is_float(w.dtype) and w.dtype.itemsize > 1
 
 
 def _for_result(match: Match) -> Array | None:

@@ -7,5 +7,8 @@ from kcompiler.machine.generic.target import GenericTarget
 from kcompiler.targets.rebel.chip import CHIP
 from kcompiler.targets.rebel.isa import INSTRUCTIONS, Rebel
 
-PRECISIONS = ("f16", "bf16", "f32", "int8", "mixed", "int8-weights", "int4-weights")
+PRECISIONS = (
+    *("f16", "bf16", "f32", "int8", "mixed", "fp8"),
+    *("int8-weights", "int4-weights", "fp8-weights"),
+)
 TARGET = GenericTarget("rebel", CHIP, Rebel, PRECISIONS, CONSTRAINTS, instructions=INSTRUCTIONS)

@@ -107,13 +107,13 @@ ERRORS = {
         ["m.onnx", *T, "--precision", "int8"],
         (
             "error: int8 needs calibration data\n"
-            "  because: ranges of integers are learnt from samples of the inputs\n"
+            "  because: ranges are learnt from samples of the inputs\n"
             "  try: --calibration DATA\n"
         ),
     ),
     "data without int8": (
         ["m.onnx", *T, "--calibration", "small.npy"],
-        "error: calibration data have no use in f16\n  try: say --precision int8 or mixed\n",
+        "error: calibration data have no use in f16\n  try: say --precision int8, mixed or fp8\n",
     ),
     "data that do not fit": (
         ["m.onnx", *T, "-p", "int8", "--calibration", "small.npy"],
@@ -150,7 +150,8 @@ ERRORS = {
         ["m.onnx", *T, "--precision", "f12"],
         (
             "error: rebel has no precision 'f12'\n"
-            "  try: one of: f16, bf16, f32, int8, mixed, int8-weights, int4-weights\n"
+            "  try: one of: f16, bf16, f32, int8, mixed, fp8, "
+            "int8-weights, int4-weights, fp8-weights\n"
         ),
     ),
     "dim without a value": (

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import hypothesis.extra.numpy as hnp
+import ml_dtypes
 import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from kcompiler.scalar import FUNCTIONS, convert
 
 I8 = np.dtype(np.int8)
 U8 = np.dtype(np.uint8)
+E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
 FLOATS = (F32, F16, BF16, F64)
 INTEGERS = (I32, I64, I8, U8)
 TYPES = {
@@ -176,9 +178,14 @@ def _quantize(draw: Draw) -> Instance:
 
 @_maker(ops.Dequantize)
 def _dequantize(draw: Draw) -> Instance:
-    x = array(draw, draw(st.sampled_from([I8, U8])), draw(shapes(min_dims=1)))
+    x = array(draw, draw(st.sampled_from([I8, U8, E4M3])), draw(shapes(min_dims=1)))
     scale, zero = _steps(draw, x, draw(st.sampled_from([F32, F64])))
-    return node(ops.Dequantize, x, scale, convert(zero, x.dtype))
+    return node(ops.Dequantize, x, scale, _zeros(zero, x.dtype))
+
+
+def _zeros(zero: Array, dtype: np.dtype[Any]) -> Array:
+    """Zero points of a type; those of floats are 0."""
+    return np.zeros(zero.shape, dtype) if is_float(dtype) else convert(zero, dtype)
 
 
 def _steps(draw: Draw, x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
@@ -186,7 +193,8 @@ def _steps(draw: Draw, x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
     axis = draw(st.none() | st.integers(0, x.ndim - 1))
     shape = () if axis is None else (x.shape[axis], *[1] * (x.ndim - 1 - axis))
     scale = 2.0 ** draw(st.integers(-6, 2)) * (1 + np.abs(array(draw, dtype, shape)))
-    return np.asarray(scale, dtype), array(draw, draw(st.sampled_from([I8, U8])), shape)
+    kind = draw(st.sampled_from([I8, U8, E4M3]))
+    return np.asarray(scale, dtype), _zeros(array(draw, kind, shape), kind)
 
 
 @_maker(ops.Reshape)

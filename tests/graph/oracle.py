@@ -31,7 +31,9 @@ class Net:
 
     def __init__(self, op: Op, values: Sequence[Array]) -> None:
         self.op: Any = op
-        self.values = [v.astype(compute_dtype(v.dtype)) for v in values]
+        own = isinstance(op, ops.Quantize | ops.Dequantize)  # with types of 8-bit floats
+        kinds = [v.dtype if own and v.itemsize == 1 else compute_dtype(v.dtype) for v in values]
+        self.values = [v.astype(kind) for v, kind in zip(values, kinds, strict=True)]
         self.names = [f"x{i}" for i in range(len(values))]
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
@@ -76,6 +78,8 @@ def _run(model: onnx.ModelProto, feed: dict[str, Array]) -> Array:
     wide = any(v.dtype == F64 for v in feed.values())
     if wide and model.graph.node[0].op_type != "MaxPool":
         return _refer(model, feed)  # onnxruntime computes some of it in float32
+    if any(is_float(v.dtype) and v.itemsize == 1 for v in feed.values()):
+        return _refer(model, feed)  # which onnxruntime takes no arrays of
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:

@@ -50,7 +50,7 @@ class Model:
         given = (self.constant(scale), self.constant(zero, value.dtype))
         return self("DequantizeLinear", self.constant(value, value.dtype), *given, axis=axis)
 
-    def done(self, *outputs: str) -> bytes:
+    def done(self, *outputs: str, opset: int = 17) -> bytes:
         """The model's bytes."""
         self.outputs = list(outputs)
         inputs = [
@@ -59,8 +59,8 @@ class Model:
         ]
         results = [helper.make_tensor_value_info(o, TensorProto.UNDEFINED, None) for o in outputs]
         graph = helper.make_graph(self.nodes, "qdq", inputs, results, self.constants)
-        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8 if opset < 19 else 9)
         data: bytes = onnx.shape_inference.infer_shapes(model).SerializeToString()
         return data
 

@@ -26,8 +26,8 @@ _U8 = np.dtype(np.uint8)
 
 def quantized(x: Op, scale: Op, zero: Op | None, dtype: np.dtype[Any]) -> Op:
     """X / scale rounded, plus the zero point, saturated."""
-    if _known(scale, zero) and is_integer(dtype) and compute_dtype(x.dtype) == scale.dtype:
-        return ops.Quantize(x, scale, build.constant(0, dtype) if zero is None else zero)
+    if _known(scale, zero) and _narrow(dtype) and compute_dtype(x.dtype) == scale.dtype:
+        return ops.Quantize(x, scale, _zero(zero, dtype))
     ratio = ops.Div(x, build.cast(scale, x.dtype))
     if is_float(dtype):
         return build.cast(ratio, dtype)
@@ -41,13 +41,22 @@ def quantized(x: Op, scale: Op, zero: Op | None, dtype: np.dtype[Any]) -> Op:
 def dequantized(x: Op, scale: Op, zero: Op | None) -> Op:
     """(x - zero) scale, in the compute type of the scale."""
     wide = compute_dtype(scale.dtype)
-    if _known(scale, zero) and is_integer(x.dtype):
-        known = build.constant(0, x.dtype) if zero is None else zero
-        return ops.Dequantize(x, build.cast(scale, wide), known)
+    if _known(scale, zero) and _narrow(x.dtype):
+        return ops.Dequantize(x, build.cast(scale, wide), _zero(zero, x.dtype))
     number = build.cast(x, wide)
     if zero is not None and is_integer(zero.dtype):
         number = ops.Sub(number, build.cast(zero, wide))
     return ops.Mul(number, build.cast(scale, wide))
+
+
+def _zero(given: Op | None, dtype: np.dtype[Any]) -> Op:
+    """The zero point; that of floats is 0 by ONNX's rules."""
+    return build.constant(0, dtype) if given is None or is_float(dtype) else given
+
+
+def _narrow(dtype: np.dtype[Any]) -> bool:
+    """Whether a type is one that quantized tensors have: passes compute in it."""
+    return is_integer(dtype) or dtype.name.startswith(("float8_e4m3", "float8_e5m2"))
 
 
 def _known(*parameters: Op | None) -> bool:

@@ -1,4 +1,4 @@
-"""Integers that stand for numbers: `number = (integer - zero) * scale`."""
+"""Integers, or 8-bit floats, that stand for numbers: `number = (integer - zero) * scale`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from kcompiler.scalar import convert, highest, lowest
 class Quantize(Op):
     """x / scale, rounded half to even, plus zero, saturated to the integers of zero's type.
 
-    Scale and zero broadcast to x: one number, or one a channel, or one a block.
+    8-bit floats are rounded and saturate as well, and have no zero point: theirs is 0, and says
+    which of the types it is. Scale and zero broadcast to x: one number, or one a channel, or one a
+    block.
     """
 
     x: Tensor
@@ -33,14 +35,20 @@ class Quantize(Op):
     def arithmetic(self) -> Op:
         """The same in element-wise operators."""
         dtype = self.scale.dtype
-        whole: Op = Round(Div(_cast(self.x, dtype), self.scale))
+        ratio = _divided(_cast(self.x, dtype), self.scale)
+        if is_float(self.dtype):
+            return Cast(ratio, self.dtype)
+        whole: Op = Round(ratio)
         if not _is_zero(self.zero):
             whole = Add(whole, _cast(self.zero, dtype))
         low, high = (_number(bound(self.dtype), dtype) for bound in (lowest, highest))
         return Cast(Min(Max(whole, low), high), self.dtype)
 
     def evaluate(self, x: Array, scale: Array, zero: Array) -> Array:
-        ratio = np.asarray(x.astype(scale.dtype, copy=False) / scale)
+        with np.errstate(all="ignore"):
+            ratio = np.asarray(x.astype(scale.dtype, copy=False) / scale)
+        if is_float(self.dtype):
+            return convert(ratio, self.dtype)
         whole = np.rint(ratio, out=ratio)
         whole += zero.astype(scale.dtype)
         low, high = (convert(np.array(f(self.dtype)), scale.dtype) for f in (lowest, highest))
@@ -48,7 +56,7 @@ class Quantize(Op):
 
 
 class Dequantize(Op):
-    """(x - zero) * scale: the numbers that integers stand for, in scale's type.
+    """(x - zero) * scale: the numbers that integers or 8-bit floats stand for, in scale's type.
 
     Scale and zero broadcast to x: one number, or one a channel, or one a block.
     """
@@ -79,13 +87,23 @@ class Dequantize(Op):
 
 
 def _check(op: Op, x: Op, scale: Op, zero: Op) -> None:
-    require(is_integer(zero.dtype), op, "zero must be integers")
+    eight = is_float(zero.dtype) and zero.dtype.itemsize == 1
+    require(is_integer(zero.dtype) or eight, op, "zero must be integers or 8-bit floats")
     whole = broadcast_shape(op, x.shape, scale.shape, zero.shape)
     require(whole == x.shape, op, "scale and zero must broadcast to x")
 
 
 def _is_zero(zero: Op) -> bool:
     return isinstance(zero, Constant) and not zero.value.any()
+
+
+def _divided(x: Op, scale: Op) -> Op:
+    """The ratio; by powers of two as a product, which is as exact and takes no division."""
+    if isinstance(scale, Constant) and (np.frexp(scale.value)[0] == 0.5).all():
+        inverse = np.ldexp(np.ones_like(scale.value), 1 - np.frexp(scale.value)[1])
+        if np.isfinite(inverse).all():
+            return Mul(x, Constant(inverse))
+    return Div(x, scale)
 
 
 def _cast(x: Op, dtype: np.dtype[Any]) -> Op:

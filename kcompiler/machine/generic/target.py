@@ -54,10 +54,12 @@ def generic_target(chip: Chip) -> GenericTarget:
 
 
 def precisions(chip: Chip) -> tuple[str, ...]:
-    """Float types of tensors, the fastest on the array first, and integers where it has them.
+    """Float types of tensors, the fastest on the array first, and what it has of 8 bits.
 
     f32 is always one: every vector unit has it.
     """
     rates = {rate.name: rate.rate.value for rate in chip.matrix.rates}
     found = sorted((name for name in FLOATS if name in rates), key=lambda name: -rates[name])
-    return (*dict.fromkeys((*found, "f32")), *(INTEGERS if "i8" in rates else ()))
+    integers = INTEGERS if "i8" in rates else ()
+    floats = ("fp8",) if "f8e4m3fn" in rates else ()
+    return (*dict.fromkeys((*found, "f32")), *integers, *floats)

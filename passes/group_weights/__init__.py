@@ -12,34 +12,34 @@ from kcompiler.graph.build import cast, constant, reshape
 from kcompiler.graph.node import Array, Constant, Graph, Op, topological
 from kcompiler.graph.operators import Cast, Concat, Contract, Floor, Mul, Sub
 from kcompiler.graph.types import F32, is_float
+from kcompiler.passes.group_weights.groups import KINDS, Groups, quantize_groups
 from kcompiler.passes.quantize.measure import Ratio
 from kcompiler.passes.quantize.report import Report
 from kcompiler.passes.quantize.walk import LayerReport
 from kcompiler.pipeline import Pass
 
-_SHARES = np.linspace(1.0, 0.75, 6)  # what of a group's range its integers may cover
-_ROUNDS = 2  # of fitting a scale to its integers, and these to the scale
 _NIBBLE = 16
 
 
 class GroupWeights(Pass):
-    """Store constant weights of products as integers of `bits` bits; products compute as before.
+    """Store constant weights of products as int8, int4 or fp8 (`kind`); products compute as before.
 
     Along the sum, `size` weights share a scale and, for 4 bits, a zero point, chosen for the least
-    squared error. Two 4-bit integers lie in a byte: the first half of a group in the low bits, the
-    second half in the high ones. A kernel makes numbers of them before the product reads them. Sums
-    that are no multiple of `size` keep their weights, and so do tables that something else reads
-    too. What was done is appended to `log`.
+    squared error; 8-bit floats are e4m3. Two 4-bit integers lie in a byte: the first half of a
+    group in the low bits, the second half in the high ones. A kernel makes numbers of them before
+    the product reads them. Sums that are no multiple of `size` keep their weights, and so do tables
+    that something else reads too. What was done is appended to `log`.
     """
 
-    bits: int = 4
+    kind: str = "int4"
     size: int = 32
     log: list[Report] | None = None
 
     def run(self, ir: Graph) -> Graph:
-        if self.bits not in {4, 8}:
-            raise UsageError(f"weights of {self.bits} bits are not supported", fix="4 or 8")
-        if self.bits == 4 and self.size % 2:
+        if self.kind not in KINDS:
+            fix = f"one of: {', '.join(KINDS)}"
+            raise UsageError(f"there are no weights of the kind {self.kind!r}", fix=fix)
+        if self.kind == "int4" and self.size % 2:
             fix = "give an even number: 32 is usual"
             raise UsageError(f"a group of {self.size} weights does not fill bytes", fix=fix)
         rows: list[LayerReport] = []
@@ -57,7 +57,7 @@ class GroupWeights(Pass):
 
         made = ir.rewrite(narrowed)
         if self.log is not None:
-            words = f"int{self.bits} in groups of {self.size}"
+            words = f"{self.kind} in groups of {self.size}"
             remarks = () if rows else (_nothing(words, whys),)
             self.log.append(Report(layers=tuple(rows), weights=words, remarks=remarks))
         return made
@@ -84,15 +84,16 @@ class GroupWeights(Pass):
         return op.with_operands(operands)
 
     def _numbers(self, found: _Weights, op: Contract, rows: list[LayerReport]) -> Op:
-        """The weights as a computation on integers."""
+        """The weights as a computation on what is stored."""
         axis = found.letters.index(found.summed)
         grouped = _grouped(found.value.value.astype(np.float32), axis, self.size)
-        groups = quantize_groups(grouped, axis + 1, self.bits)
+        groups = quantize_groups(grouped, axis + 1, self.kind)
         ratio = Ratio()
         ratio.add(grouped, groups.near)
         name = op.origin[0] if op.origin else "contract"
         rows.append(LayerReport(name, type(op).__name__, ratio.sqnr_db, ratio.cosine))
-        whole = _spread(groups, axis + 1) if self.bits == 4 else Cast(Constant(groups.values), F32)
+        packed = self.kind == "int4"
+        whole = _spread(groups, axis + 1) if packed else Cast(Constant(groups.values), F32)
         if groups.zero.any():
             whole = Sub(whole, constant(groups.zero, F32))
         numbers = Mul(whole, constant(groups.scale, F32))
@@ -146,67 +147,6 @@ def _grouped(w: Array, axis: int, size: int) -> Array:
     """Weights with their summed dimension as (groups, size)."""
     shape = w.shape
     return w.reshape(*shape[:axis], shape[axis] // size, size, *shape[axis + 1 :])
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Integers with a scale and a zero point for each group, which broadcast to them."""
-
-    values: Array
-    scale: Array
-    zero: Array
-
-    @property
-    def near(self) -> Array:
-        """The numbers that the integers stand for."""
-        whole = self.values.astype(np.float32) - self.zero.astype(np.float32)
-        return np.asarray(whole * self.scale)
-
-
-def quantize_groups(w: Array, axis: int, bits: int) -> Groups:
-    """Weights whose `axis` is a group each: symmetric in 8 bits, with a zero point in 4."""
-    low, high = (-127, 127) if bits == 8 else (0, _NIBBLE - 1)
-    smallest = np.minimum(w.min(axis, keepdims=True), 0)
-    largest = np.maximum(w.max(axis, keepdims=True), 0)
-    if bits == 8:
-        largest = np.maximum(largest, -smallest)
-        smallest = -largest
-    best: Groups | None = None
-    error = np.full(smallest.shape, np.inf, np.float32)
-    for share in _SHARES:
-        step = _positive((largest - smallest) * np.float32(share / (high - low)))
-        zero = np.clip(np.rint(low - smallest * np.float32(share) / step), low, high)
-        made, lost = _fitted(w, axis, step, zero, (low, high))
-        if best is None:
-            best, error = made, lost
-            continue
-        better = lost < error
-        error = np.where(better, lost, error)
-        pairs = zip(vars(made).values(), vars(best).values(), strict=True)
-        best = Groups(*(np.where(better, new, old) for new, old in pairs))
-    if best is None:
-        raise ValueError("no share was tried")
-    kind = np.int8 if bits == 8 else np.uint8
-    return Groups(best.values.astype(kind), best.scale, best.zero.astype(kind))
-
-
-def _fitted(
-    w: Array, axis: int, step: Array, zero: Array, limits: tuple[int, int]
-) -> tuple[Groups, Array]:
-    """Integers for a zero point, the scale that fits them best, and their squared error."""
-    for _ in range(_ROUNDS):
-        whole = np.clip(np.rint(w / step) + zero, *limits) - zero
-        power = np.sum(whole * whole, axis, keepdims=True)
-        fit = np.sum(whole * w, axis, keepdims=True) / np.maximum(power, 1)
-        step = _positive(np.where(power > 0, fit, step))
-    whole = np.clip(np.rint(w / step) + zero, *limits)
-    lost = np.sum(np.square((whole - zero) * step - w), axis, keepdims=True)
-    return Groups(whole, step, zero), lost
-
-
-def _positive(step: Array) -> Array:
-    """Scales that one can divide by: groups of zeros have any."""
-    return np.where(step > 1e-30, step, 1).astype(np.float32)
 
 
 def _spread(groups: Groups, axis: int) -> Op:
