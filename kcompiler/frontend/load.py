@@ -84,7 +84,7 @@ def load_model(
     opened = open_source(source)
     try:
         current = upgraded(opened)
-        fixed = {name: np.asarray(value) for name, value in (values or {}).items()}
+        fixed = _as_declared(current.model.graph, values or {})
         given = {name: value.shape for name, value in fixed.items()} | dict(shapes or {})
         wishes = _Wishes(dims or {}, given, fixed)
         found = _Import(current, wishes, WeightCheck(allow_nan))
@@ -179,6 +179,17 @@ def _input_types(
         _check_fixable(name, graph, infos, "--value" if name in wishes.values else "--shape")
     declared = [declared_input(i) for i in infos if not is_open(i.type)]
     return fix_dims(declared, wishes.dims, wishes.shapes)
+
+
+def _as_declared(graph: GraphProto, values: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Values as arrays; one number for an input of one element has that input's shape."""
+    shapes = {i.name: declared_shape(i.type) or () for i in graph.input}
+    arrays = {name: np.asarray(value) for name, value in values.items()}
+    return {
+        name: value.reshape(shape) if not value.ndim and set(shape) == {1} else value
+        for name, value in arrays.items()
+        for shape in [shapes.get(name, ())]
+    }
 
 
 def _check_fixable(

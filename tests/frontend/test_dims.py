@@ -246,3 +246,18 @@ def test_an_input_with_a_value_of_its_own() -> None:
         "  because: it has a value in the model, which is taken for a constant\n"
         "  try: leave --shape x1=… out, or export the model without that value"
     )
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1), ()])
+def test_one_number_for_an_input_of_one_element(shape: tuple[int, ...]) -> None:
+    proto, x = added((2, 3), shape), floats(2, 3)
+    imported = agree(proto, {"x0": x}, values={"x1": np.float32(2.5)})
+    assert imported.values["x1"].shape == shape
+
+
+def test_one_number_for_an_input_of_more() -> None:
+    assert message(added((2, 3), (2,)), values={"x1": 2.5}) == (
+        "error: shape [] does not fit input 'x1'\n"
+        "  because: the model declares x1[2]\n"
+        "  try: give as many extents, the fixed ones as they are"
+    )

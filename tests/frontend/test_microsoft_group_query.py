@@ -162,7 +162,7 @@ def test_an_unknown_total_says_so() -> None:
     proto, feeds = made(operands(1, 1, 7, [7], 8), known=())
     (host,) = hosts(load_model(proto))
     assert "needs 'x6' to be known when compiling" in host.reason  # type: ignore[attr-defined]
-    agree(proto, {k: v for k, v in feeds.items() if k != "x6"}, values={"x6": i32(8)})
+    agree(proto, {k: v for k, v in feeds.items() if k != "x6"}, values={"x6": np.int32(8)})
 
 
 @pytest.mark.parametrize("known", [(6,), (5, 6)], ids=["data", "known"])
