@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 
 from benchmarks.onnx_cases import CLASSES
-from benchmarks.onnx_suite import HOST, KNOWN, NPU, PARTLY, Outcome
+from benchmarks.onnx_outcome import HOST, KNOWN, NPU, PARTLY, Outcome
 
 MARK = "<!-- Written by python -m benchmarks.onnx_suite --write -->\n"
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.onnx_cases import Case, cases, difference
+from benchmarks.onnx_outcome import HOST, KNOWN, NPU, PARTLY, Outcome
 
 if TYPE_CHECKING:
     from kcompiler.compilation import Compilation
@@ -31,21 +32,6 @@ DEVICE = "NPU:rebel"
 SECONDS = 60.0  # a case may take
 
 SILENT = "no reason is given: this is a bug"
-NPU, KNOWN, PARTLY, HOST = "npu", "known", "partly", "host"
-"""Where the nodes of a case ran: all on the NPU, all while compiling, on both, all on the host."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a case. `status` is pass, wrong, error, crash or timeout."""
-
-    name: str
-    group: str
-    operator: str
-    status: str = "pass"
-    detail: str = ""
-    where: str = ""
-    reasons: tuple[str, ...] = ()  # why nodes are on the host
 
 
 def run_case(case: Case, device: str = DEVICE) -> Outcome:

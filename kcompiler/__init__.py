@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kcompiler.api import CompiledModel, compile, load, targets  # noqa: A004
     from kcompiler.calibration import Quantization
-    from kcompiler.runtime import Session
+    from kcompiler.session import Session
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 _HOMES = {
     "CompiledModel": "kcompiler.api",
     "Quantization": "kcompiler.calibration",
-    "Session": "kcompiler.runtime",
+    "Session": "kcompiler.session",
     "compile": "kcompiler.api",
     "load": "kcompiler.api",
 }

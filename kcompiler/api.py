@@ -79,7 +79,7 @@ class CompiledModel:
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """All outputs by name, computed by the simulator (host parts: onnxruntime)."""
-        from kcompiler.runtime import Running
+        from kcompiler.session import Running
 
         return Running(self._executor).run(inputs)
 
@@ -183,7 +183,7 @@ class CompiledModel:
 
     @cached_property
     def _executor(self) -> Executor | BucketExecutor:
-        from kcompiler.runtime import executor_of
+        from kcompiler.session import executor_of
 
         return executor_of(self.compilation, self.target)
 

@@ -1,4 +1,4 @@
-"""Running compiled models: NPU segments on the simulator, host segments on onnxruntime."""
+"""Running a compilation: NPU segments on the simulator, host segments on onnxruntime."""
 
 from __future__ import annotations
 
@@ -8,85 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from kcompiler.buckets.bucket import shape_of
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment
-from kcompiler.errors import CapacityError, PackageError, UnsupportedError, UsageError
+from kcompiler.errors import UnsupportedError, UsageError
 from kcompiler.graph.node import Array
-from kcompiler.graph.types import OpenType, TensorType, is_float
-from kcompiler.host import ORT_TYPES, HostModel
-from kcompiler.machine.simulator.function import Simulation, SimulationError
-from kcompiler.machine.simulator.memories import MachineFault
+from kcompiler.graph.types import OpenType, TensorType
+from kcompiler.host import HostModel
+from kcompiler.machine.simulator.function import Simulation
 
 if TYPE_CHECKING:
-    import os
-
-    from kcompiler.buckets.bucket import Padding
-    from kcompiler.buckets.layout import Layout
-    from kcompiler.buckets.session import BucketExecutor
     from kcompiler.machine.program import KernelInfo
     from kcompiler.machine.target import Target
 
 Watch: TypeAlias = Callable[[int, "Simulation", "KernelInfo"], None]
 """Called around each kernel with the number of its segment, the machine's state and the kernel."""
-
-
-@dataclass(frozen=True)
-class NodeArg:
-    """An input or output, as onnxruntime describes it: type is `tensor(float)` and the like.
-
-    `shape` is None where only a run knows it.
-    """
-
-    name: str
-    shape: tuple[int | str, ...] | None
-    type: str
-
-
-class Session:
-    """A compiled model ready to run, in the manner of `onnxruntime.InferenceSession`.
-
-    `source` is the path or the bytes of a package. Nothing in it is trusted.
-    """
-
-    def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
-        from kcompiler.artifact import unpack
-        from kcompiler.package import from_bytes, read
-
-        opened = from_bytes(source) if isinstance(source, bytes) else read(source)
-        self._executor = executor_of(*unpack(opened))
-        self._running = Running(self._executor)
-
-    @property
-    def last_padding(self) -> Padding | None:
-        """What the last run computed in vain; None before it, and for a model without buckets."""
-        return None if isinstance(self._executor, Executor) else self._executor.last_padding
-
-    def get_inputs(self) -> list[NodeArg]:
-        """The inputs that `run` wants; a dimension with buckets is there by its name."""
-        made = self._executor.compilation
-        shapes = {} if made.buckets is None else dict(made.buckets.inputs)
-        return [
-            _node_arg(name, kind, shapes.get(name))
-            for name, kind in made.inputs
-            if not shapes or name in shapes
-        ]
-
-    def get_outputs(self) -> list[NodeArg]:
-        """The outputs that `run` gives."""
-        made = self._executor.compilation
-        shapes = {} if made.buckets is None else made.buckets.members[-1].outputs
-        return [_node_arg(name, kind, shapes.get(name)) for name, kind in made.outputs]
-
-    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[Any]:
-        """The named outputs, all of them for None, for inputs by name; raises `UsageError`."""
-        names = [name for name, _ in self._executor.compilation.outputs]
-        unknown = next((n for n in output_names or () if n not in names), None)
-        if unknown is not None:
-            raise UsageError(
-                f"the model has no output {unknown!r}", why=f"its outputs are {', '.join(names)}"
-            )
-        results = self._running.run(input_feed)
-        return [results[name] for name in (names if output_names is None else output_names)]
 
 
 @dataclass
@@ -138,33 +72,6 @@ class Executor:
             self._machines[index] = Simulation(segment.program, self.target, self.checked)
         machine = self._machines[index]
         return machine.run(inputs, _bound(before, index, machine), _bound(after, index, machine))
-
-
-def executor_of(compilation: Compilation, target: Target) -> Executor | BucketExecutor:
-    """What runs a compilation, with buckets or without."""
-    if compilation.buckets is None:
-        return Executor(compilation, target)
-    from kcompiler.buckets.session import BucketExecutor
-
-    return BucketExecutor(compilation, compilation.buckets, target)
-
-
-@dataclass(frozen=True)
-class Running:
-    """An executor for users: what goes wrong inside the machine becomes an error with a cure."""
-
-    executor: Executor | BucketExecutor
-
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        """All outputs by name; raises `UsageError`, `PackageError`, `CapacityError`."""
-        try:
-            return self.executor.run(feeds)
-        except SimulationError as error:
-            raise _faulty(str(error)) from error
-        except MachineFault as error:
-            raise _faulty(f"it {error}") from error
-        except MemoryError:
-            raise _no_memory(self.executor.compilation) from None
 
 
 def check_feeds(
@@ -223,27 +130,3 @@ def _bound(
     watch: Watch | None, index: int, machine: Simulation
 ) -> Callable[[KernelInfo], None] | None:
     return None if watch is None else lambda kernel: watch(index, machine, kernel)
-
-
-def _faulty(why: str) -> PackageError:
-    fix = "compile the model again; if the error stays, please report it and attach the model"
-    return PackageError("the program did what the NPU does not allow", why=why, fix=fix)
-
-
-def _no_memory(compilation: Compilation) -> CapacityError:
-    programs = [s.program for s in compilation.segments if isinstance(s, NpuSegment)]
-    most = max((size for p in programs for size in p.used.values()), default=0)
-    return CapacityError(
-        "this computer has too little memory to simulate the program",
-        why=f"the NPU's memories take up to {most:,} bytes, on top of the model",
-    )
-
-
-def _node_arg(
-    name: str, kind: TensorType | OpenType, axes: tuple[Layout, ...] | None = None
-) -> NodeArg:
-    if isinstance(kind, OpenType):
-        return NodeArg(name, None, kind.name)
-    type_ = kind.dtype.name.replace("_", "") if is_float(kind.dtype) else kind.dtype.name
-    shape = kind.shape if axes is None else shape_of(axes)
-    return NodeArg(name, shape, ORT_TYPES.get(kind.dtype.name, f"tensor({type_})"))

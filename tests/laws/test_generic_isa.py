@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kcompiler.graph.types import F16
@@ -17,9 +16,8 @@ from kcompiler.machine.manual import manual
 from kcompiler.machine.simulator.memories import Machine
 from tests.laws import isa_strategies as laws
 from tests.laws.core_strategies import nests, transfers
+from tests.laws.isa_laws import laws_of
 from tests.machine.generic_chips import chip
-
-SLOW = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def any_of(cls: type[Generic]) -> st.SearchStrategy[Any]:
@@ -28,18 +26,12 @@ def any_of(cls: type[Generic]) -> st.SearchStrategy[Any]:
     return nests(cls) if issubclass(cls, VectorNest) else laws.packed(cls)
 
 
-@pytest.mark.parametrize("cls", Generic.instructions(), ids=lambda c: c.mnemonic)
-@given(data=st.data())
-@SLOW
-def test_bytes_and_text_round_trip(cls: type[Generic], data: st.DataObject) -> None:
-    each = data.draw(any_of(cls))
-    laws.bytes_round_trip(Generic, each)
-    laws.text_round_trip(Generic, each)
-
-
-@given(laws.headed(Generic))
-def test_any_bytes_are_refused_or_canonical(data: bytes) -> None:
-    laws.bytes_are_canonical(Generic, data)
+(
+    test_bytes_and_text_round_trip,
+    test_equal_means_equal_bytes,
+    test_any_bytes_are_refused_or_canonical,
+    test_damaged_programs_are_refused_or_canonical,
+) = laws_of(Generic, any_of)
 
 
 def test_a_wait_in_bytes() -> None:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kcompiler.machine.manual import manual
@@ -11,6 +10,7 @@ from kcompiler.targets.warboy.isa import SyncWait, Transfer, VectorNest, Warboy
 from kcompiler.targets.warboy.units import Dot, Output, Requantize, Step, Table, TableLoop, Term
 from tests.laws import isa_strategies as laws
 from tests.laws.core_strategies import field, nests, transfers
+from tests.laws.isa_laws import laws_of, single_bits
 
 SOMEWHERE = st.integers(1, (1 << 19) - 1)
 
@@ -59,41 +59,19 @@ def any_of(cls: type[Warboy]) -> st.SearchStrategy[Warboy]:
     return tables() if cls is Table else laws.packed(cls)
 
 
-instructions = st.sampled_from(Warboy.instructions()).flatmap(any_of)
-SLOW = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-
-
-@pytest.mark.parametrize("cls", Warboy.instructions(), ids=lambda c: c.mnemonic)
-@given(data=st.data())
-@SLOW
-def test_bytes_and_text_round_trip(cls: type[Warboy], data: st.DataObject) -> None:
-    each = data.draw(any_of(cls))
-    laws.bytes_round_trip(Warboy, each)
-    laws.text_round_trip(Warboy, each)
-
-
-@given(instructions, instructions)
-@SLOW
-def test_equal_means_equal_bytes(one: Warboy, other: Warboy) -> None:
-    laws.equal_means_equal_bytes(Warboy, (one, other))
-    laws.equal_means_equal_bytes(Warboy, (one, Warboy.decode(Warboy.encode(one))[0]))
-
-
-@given(laws.headed(Warboy))
-def test_any_bytes_are_refused_or_canonical(data: bytes) -> None:
-    laws.bytes_are_canonical(Warboy, data)
+(
+    test_bytes_and_text_round_trip,
+    test_equal_means_equal_bytes,
+    test_any_bytes_are_refused_or_canonical,
+    test_damaged_programs_are_refused_or_canonical,
+) = laws_of(Warboy, any_of)
 
 
 def test_damage_decodes_or_is_refused() -> None:
     """Not vacuous: of all single bits of a dot product, some decode and some are refused."""
-    code = Warboy.encode(dot())
-    bits = int.from_bytes(code, "little")
-    results = [
-        laws.bytes_are_canonical(Warboy, (bits ^ 1 << i).to_bytes(len(code), "little"))
-        for i in range(8 * len(code))
-    ]
-    assert results.count("decoded") > 200
-    assert len(results) - results.count("decoded") > 40
+    decoded, refused = single_bits(Warboy, dot())
+    assert decoded > 200
+    assert refused > 40
 
 
 def dot(**changes: Any) -> Dot:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.onnx_cases import Case, cases, difference
+from benchmarks.onnx_outcome import NPU
 from benchmarks.onnx_page import FAILURES, page
-from benchmarks.onnx_suite import NPU, SILENT, Suite, general, run_case
+from benchmarks.onnx_suite import SILENT, Suite, general, run_case
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what onnx says while it makes its cases
 

@@ -19,7 +19,7 @@ from kcompiler.errors import PackageError, UsageError
 from kcompiler.graph.types import OpenType
 from kcompiler.host import HostModel
 from kcompiler.package import to_bytes
-from kcompiler.runtime import NodeArg
+from kcompiler.session import NodeArg
 from tests.runtime.models import model, node
 
 F, I64 = TensorProto.FLOAT, TensorProto.INT64
