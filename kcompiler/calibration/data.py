@@ -26,6 +26,7 @@ Source: TypeAlias = "str | os.PathLike[str] | Array | Mapping[str, Array] | Iter
 MOST_SAMPLES = 512
 MOST_BYTES = 2 << 30  # of all samples together, as the model takes them
 LABELS = "labels"
+NAMELESS = "arr_0"  # what numpy.savez calls an array without a name
 _IMAGE = 3  # dimensions
 _NUMBERS = "biuf"
 
@@ -142,11 +143,13 @@ class _Reader:
         labels = None if LABELS in names else values.get(LABELS)
         given = {k: v for k, v in values.items() if k != LABELS or labels is None}
         missing = [name for name, _ in self.inputs if name not in given]
-        if missing and len(self.inputs) == len(given) == 1:
-            given, missing = {self.inputs[0][0]: next(iter(given.values()))}, []
+        if len(self.inputs) == len(given) == 1 and NAMELESS in given:
+            given, missing = {self.inputs[0][0]: given[NAMELESS]}, []
         if missing:
             known = ", ".join(given) or "nothing"
-            raise UsageError("an input has no calibration data", missing[0], f"given: {known}")
+            fix = f"numpy.savez(path, {missing[0]}=array)" if missing[0].isidentifier() else None
+            why = f"given: {known}"
+            raise UsageError("an input has no calibration data", missing[0], why, fix or "")
         layout = self.preprocess.layout
         parts = {n: self._runs(np.asarray(given[n]), k, where, layout) for n, k in self.inputs}
         count = len(next(iter(parts.values()), []))
@@ -163,6 +166,9 @@ class _Reader:
         """The runs that an array holds: its first dimension counts runs, or elements of batches."""
         if value.dtype.kind not in _NUMBERS:
             raise UsageError("calibration data must be numbers", where, f"they are {value.dtype}")
+        if value.ndim and not len(value) and 0 not in kind.shape:
+            why = f"they are {list(value.shape)}: no runs of {kind}"
+            raise UsageError("there are no calibration data", where, why)
         found = _shape_of_runs(value.shape, kind.shape, layout)
         if found is None:
             why = f"they are {list(value.shape)}, the input is {kind}"

@@ -13,6 +13,7 @@ from kcompiler.graph.node import Array
 
 LEVELS = 256
 _STEPS = 40  # candidates of a search for the best limit
+_LOPSIDED = 1 / 8  # of the longer side: a shorter one has too few integers to weigh anything
 _SMALLEST = 0.2  # of the extremes: what the search goes down to
 
 
@@ -78,21 +79,22 @@ def entropy(seen: Histogram) -> Range:
 
     As in S. Migacz, "8-bit inference with TensorRT" (GTC 2017): for each limit, the counts up to it
     with the rest added to the last bins, against the same counts in as many bins as integers.
-    Where nothing lies on one side of 0, the other has all integers.
+    Integers cover no more on the shorter side than there is; where hardly any of them lies on
+    one side of 0, the other decides.
     """
     whole = min_max(seen)
-    size = max(-whole.low, whole.high)
-    farthest = max(1, min(HALF, int(np.ceil(size / seen.width))))
-    sides = 2 if whole.low < 0 < whole.high else 1
-    levels = LEVELS // sides
-    if farthest <= levels:
-        return whole
-    limits = np.unique(np.linspace(levels, farthest, 64).astype(int))
+    low, high = (min(HALF, int(np.ceil(v / seen.width))) for v in (-whole.low, whole.high))
     counts, middle = seen.counts, HALF
-    if sides == 1:
-        counts, middle = _one_side(seen.counts, positive=whole.high > 0), 0
-    best = min(map(int, limits), key=lambda m: _divergence(counts, max(middle - m, 0), middle + m))
-    reach = best * seen.width
+    if min(low, high) < max(low, high) * _LOPSIDED:
+        counts, middle = _one_side(seen.counts, positive=high > low), 0
+        low, high = 0, max(low, high)
+    reaches = np.arange(1, max(low, high) + 1)
+    enough = reaches[np.minimum(reaches, low) + np.minimum(reaches, high) >= LEVELS]
+    if len(enough) < 2:
+        return whole
+    tried = map(int, np.unique(np.linspace(enough[0], enough[-1], 64).astype(int)))
+    lost = {m: _divergence(counts, middle - min(m, low), middle + min(m, high)) for m in tried}
+    reach = min(lost, key=lost.__getitem__) * seen.width
     return Range.of(max(whole.low, -reach), min(whole.high, reach))
 
 

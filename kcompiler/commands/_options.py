@@ -29,7 +29,7 @@ PRECISION = click.option(
 CALIBRATION = click.option(
     "--calibration",
     metavar="DATA",
-    help="Samples for int8: .npy, .npz, a folder of them or of pictures.",
+    help="Samples for int8, mixed, fp8: .npy, .npz, a folder of them or of pictures.",
 )
 PREPROCESS = click.option(
     "--preprocess",
@@ -53,7 +53,7 @@ GROUP_SIZE = click.option(
     metavar="N",
     type=int,
     default=32,
-    help="For int8-weights and int4-weights: so many weights share a scale.",
+    help="For int8-weights, int4-weights, fp8-weights: so many weights share a scale.",
 )
 MIN_SQNR = click.option(
     "--min-sqnr",
@@ -221,14 +221,26 @@ def _integer(option: str, text: str) -> int:
 
 def load_arrays(texts: Iterable[str]) -> dict[str, Array]:
     """`I=file.npy` -> {I: array}; raises `UsageError` for what is no array file."""
-    return {name: load_array(path) for name, path in pairs("--input", "I=file.npy", texts)}
+    return {name: load_array(path, name) for name, path in pairs("--input", "I=file.npy", texts)}
 
 
-def load_array(path: str) -> Array:
-    """The array of a .npy file, mapped into memory; nothing in the file is executed."""
-    from kcompiler.calibration.files import read_array
+def load_array(path: str, name: str = "") -> Array:
+    """The array of a .npy file, mapped into memory, or that of a name in a .npz file.
 
-    return read_array(Path(path))
+    Nothing in a file is executed.
+    """
+    from kcompiler.calibration.files import read_archive, read_array
+
+    if Path(path).suffix.lower() != ".npz":
+        return read_array(Path(path))
+    found = read_archive(Path(path))
+    if name not in found and len(found) == 1:
+        name = next((only for only in found if only == "arr_0"), name)
+    if name not in found:
+        why = f"it holds {', '.join(found) or 'nothing'}"
+        fix = "write it with numpy.savez(path, NAME=array), or give a .npy file"
+        raise UsageError(f"the archive has no array {name!r}", path, why, fix)
+    return found[name]
 
 
 def save_array(path: str, value: Any) -> None:

@@ -105,6 +105,9 @@ def _verification(result: Verification) -> Iterator[tuple[str, str]]:
     number = f"{result.kernels} kernel{'' if result.kernels == 1 else 's'}"
     found = f"yes: {number} inside their error bounds" if result.ok else "NO: see the error"
     yield "verified", f"{found}; on {inputs}"
+    if result.undefined:
+        names = ", ".join(map(printable, result.undefined))
+        yield "", f"{names}: NaN among them, and what follows from NaN proves nothing"
     if result.audit is not None:
         yield "audited", audited(result.audit)
     for name, error in result.outputs.items():

@@ -69,9 +69,12 @@ def verify(
     audited = audit(compilation, target, source)
     failure = failure or check.failure or _audited(audited) or last
     generated = tuple(name for name in feeds if name not in (given or {}))
-    return Verification(
-        failure is None, reference, outputs, check.checked, generated, failure, audited
-    )
+    found = failure is None, reference, outputs, check.checked, generated, failure, audited
+    return Verification(*found, tuple(name for name, x in feeds.items() if _has_nan(x)))
+
+
+def _has_nan(x: Array) -> bool:
+    return is_float(x.dtype) and bool(np.isnan(x.astype(F32, copy=False)).any())
 
 
 def _audited(found: Audit) -> Failure | None:

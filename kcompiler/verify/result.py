@@ -65,6 +65,7 @@ class Verification:
     generated: tuple[str, ...]  # inputs that nobody gave: random data took their place
     first_failure: Failure | None = None
     audit: Audit | None = None
+    undefined: tuple[str, ...] = ()  # inputs with NaN, which any result agrees with
 
     def raise_for_failure(self) -> None:
         """Raise `VerificationError` unless everything holds."""

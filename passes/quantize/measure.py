@@ -16,6 +16,11 @@ def finite(x: Array) -> Array:
     return x if known.all() else np.where(known, x, np.zeros((), x.dtype))
 
 
+def has_numbers(x: Array) -> bool:
+    """Whether a tensor holds numbers, and no text."""
+    return np.asarray(x).dtype.kind not in "OSU"
+
+
 @dataclass
 class Ratio:
     """Sums over many pairs of what should be and what is.
@@ -31,7 +36,10 @@ class Ratio:
     broken: int = 0
 
     def add(self, expected: Array, found: Array) -> None:
-        """Count one pair."""
+        """Count one pair; text has no ratio, and is broken where it differs."""
+        if not (has_numbers(expected) and has_numbers(found)):
+            self.broken += 0 if np.array_equal(expected, found) else 1
+            return
         a, b = (v.reshape(-1).astype(np.float64) for v in (expected, found))
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
             a, b = self._comparable(a, b)
@@ -85,7 +93,7 @@ def report_output(
     ratio = Ratio()
     for pair in zip(exact, near, strict=True):
         ratio.add(*pair)
-    if exact[0].ndim != 2 or exact[0].shape[1] < 2:
+    if exact[0].ndim != 2 or exact[0].shape[1] < 2 or not has_numbers(exact[0]):
         return OutputReport(name, ratio.sqnr_db, ratio.cosine)
     right, ours = (np.concatenate([v.argmax(1) for v in side]) for side in (exact, near))
     row = OutputReport(name, ratio.sqnr_db, ratio.cosine, len(right), int(np.sum(right == ours)))

@@ -12,7 +12,7 @@ from kcompiler.graph.node import Array, Constant, Graph, Op
 from kcompiler.graph.operators import Host, Item
 from kcompiler.passes.quantize.insert import Insert
 from kcompiler.passes.quantize.layers import Layer, source
-from kcompiler.passes.quantize.measure import Ratio, finite
+from kcompiler.passes.quantize.measure import Ratio, finite, has_numbers
 from kcompiler.passes.quantize.points import needed
 from kcompiler.passes.quantize.walk import Decisions, Samples
 
@@ -137,6 +137,7 @@ class _Alone:
             float(np.sum(np.square(finite(v[id(o)]), dtype=np.float64)))
             for v in self.values
             for o in self.outputs
+            if has_numbers(v[id(o)])
         )
         self.following: dict[int, list[Op]] = {}
 

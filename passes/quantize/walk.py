@@ -255,8 +255,9 @@ class Walk:
 
     def _noise(self, node: Op, scheme: Scheme) -> float:
         pairs = zip(self.exact[id(node)], self.near[id(node)], strict=True)
-        differences = (finite(scheme.near(b) - a) for a, b in pairs)
-        return sum(float(np.sum(np.square(d), dtype=np.float64)) for d in differences)
+        with np.errstate(over="ignore"):  # of numbers beyond 1e19, which may be masks
+            differences = (finite(scheme.near(b) - a) for a, b in pairs)
+            return sum(float(np.sum(np.square(d), dtype=np.float64)) for d in differences)
 
 
 def _with_last_uses(graph: Graph) -> Iterator[tuple[Op, list[int]]]:

@@ -15,7 +15,7 @@ from kcompiler.graph.node import Array, Graph, Op
 from kcompiler.graph.operators import Contract, Div, Host, Item, Log, Mul, Relu, Sqrt
 from kcompiler.graph.types import F32, TensorType
 from kcompiler.passes.quantize import Quantize, Report
-from kcompiler.passes.quantize.measure import Ratio
+from kcompiler.passes.quantize.measure import Ratio, report_output
 from kcompiler.sample import tensor
 
 RNG = np.random.default_rng(0)
@@ -116,3 +116,18 @@ def test_the_host_is_run_to_see_what_a_layer_costs() -> None:
     assert found["a"].alone_db is not None
     assert 20 < found["a"].alone_db < 60
     assert 0.05 < found["a"].share < 0.95
+
+
+def test_text_has_no_ratio() -> None:
+    """An output of text is the same or not; numbers beside it keep their ratio."""
+    ratio = Ratio()
+    words = np.array(["one", "two"], object)
+    ratio.add(words, words.copy())
+    ratio.add(np.ones(4, np.float32), np.full(4, 1.1, np.float32))
+    assert ratio.broken == 0
+    assert ratio.sqnr_db == pytest.approx(20, abs=0.1)
+    ratio.add(words, words[::-1])
+    assert ratio.broken == 1
+    row = report_output("text", [words.reshape(1, 2)], [words.reshape(1, 2)], None)
+    assert row.sqnr_db is None
+    assert row.agreement is None

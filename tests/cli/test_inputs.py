@@ -1,0 +1,51 @@
+"""Inputs from files: archives, and what is no number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kcompiler import cli
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def compiled(examples: Path, file: str) -> int:
+    model = str(examples / "mnistnet.onnx")
+    return cli.main([model, "-t", "rebel", "--dim", "s77=16", "-i", f"input={file}"])
+
+
+@pytest.mark.parametrize("name", ["input", "arr_0"])
+def test_archives(examples: Path, capsys: Capture, name: str) -> None:
+    """The array of the input's name, or the only one if it has none."""
+    np.savez("digits.npz", **{name: np.load(examples / "digits.npy")})
+    assert compiled(examples, "digits.npz") == 0
+    assert "on the inputs given" in capsys.readouterr().out
+
+
+def test_an_archive_without_the_input(examples: Path, capsys: Capture) -> None:
+    np.savez("digits.npz", x=np.zeros(3), y=np.zeros(3))
+    assert compiled(examples, "digits.npz") == 2
+    assert capsys.readouterr().err == (
+        "error: the archive has no array 'input'\n  at: digits.npz\n  because: it holds x, y\n"
+        "  try: write it with numpy.savez(path, NAME=array), or give a .npy file\n"
+    )
+
+
+def test_what_is_no_number_proves_nothing(examples: Path, capsys: Capture) -> None:
+    """NaN agrees with whatever the program makes of it: a verification with it says so."""
+    digits = np.load(examples / "digits.npy")
+    np.save("good.npy", digits)
+    digits[3, 0, 5, 5] = np.nan
+    np.save("bad.npy", digits)
+    remark = "input: NaN among them, and what follows from NaN proves nothing"
+    for file, wanted in (("good.npy", False), ("bad.npy", True)):
+        assert compiled(examples, file) == 0
+        assert (remark in " ".join(capsys.readouterr().out.split())) is wanted
