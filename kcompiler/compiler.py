@@ -6,7 +6,7 @@ This is the composition root: the only module of the kernel that names passes.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -148,7 +148,12 @@ def compile_imported(
         outputs=imported.outputs,
         segments=tuple(segments),
         graph=graph,
-        notes=(*imported.warnings, *_notes(graph, kernels, precision, stored), *told),
+        notes=(
+            *imported.warnings,
+            *_notes(graph, kernels, precision, stored),
+            *_waiting(imported.deciding, segments),
+            *told,
+        ),
         facts={} if report is None else {"quantization": report.json()},
         values=imported.values,
         deciding=imported.deciding,
@@ -243,6 +248,15 @@ def host_segment(segment: Segment) -> HostSegment:
 
 def _name_of(source: Source, graph: Graph) -> str:
     return Path(source).name if isinstance(source, str | os.PathLike) else graph.name
+
+
+def _waiting(
+    deciding: Sequence[str], segments: Sequence[NpuSegment | HostSegment]
+) -> Iterator[str]:
+    """That inputs decide what is computed, where the host works because of it."""
+    if deciding and any(isinstance(s, HostSegment) for s in segments):
+        options = " ".join(f"--value {name}=…" for name in deciding)
+        yield f"what runs on the host waits for inputs that could be constants: {options}"
 
 
 def _notes(graph: Graph, kernels: Graph, precision: str, stored: str) -> list[str]:

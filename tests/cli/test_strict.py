@@ -67,7 +67,10 @@ def test_inputs_that_decide_are_named(capsys: Capture) -> None:
         "  try: make constant what the host waits for: --value mode=…; "
         "or compile without --strict, or change the model\n"
     )
+    note = "what runs on the host waits for inputs that could be constants: --value mode=…"
+    assert note in kcompiler.compile("moded.onnx").report().notes
     assert cli.main(["moded.onnx", *T, "--strict", "--value", "mode=1"]) == 0
+    assert not kcompiler.compile("moded.onnx", values={"mode": np.array(1)}).compilation.deciding
     assert [name for name, _ in kcompiler.load("moded.kpkg").compilation.inputs] == ["x"]
 
 
