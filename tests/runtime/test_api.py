@@ -97,7 +97,7 @@ def test_an_unknown_precision() -> None:
         kcompiler.compile(models.linear(), precision="f12")
     assert str(caught.value) == (
         "error: rebel has no precision 'f12'\n"
-        "  try: one of: f16, bf16, f32, int8, mixed, int8-weights, int4-weights"
+        "  try: one of: f16, bf16, f32, int8, mixed, fp8, int8-weights, int4-weights, fp8-weights"
     )
 
 
