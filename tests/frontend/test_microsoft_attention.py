@@ -24,6 +24,13 @@ def test_multi_head_attention() -> None:
     check("MultiHeadAttention", [Q, K, V, floats(48)], num_heads=4)
 
 
+def test_keys_and_values_that_are_apart_already() -> None:
+    """A bias is for the queries then: theirs is in them."""
+    apart = [Q, floats(2, 4, 7, 4, seed=1), floats(2, 4, 7, 4, seed=2)]
+    check("MultiHeadAttention", apart, num_heads=4)
+    check("MultiHeadAttention", [*apart, floats(48, seed=3)], num_heads=4)
+
+
 @pytest.mark.parametrize("kind", ["flags", "lengths"])
 def test_padded_keys(kind: str) -> None:
     lengths = np.array([7, 4], np.int32)

@@ -165,10 +165,8 @@ def embed_layer_normalization(node: Node) -> list[Op | None]:
 
 
 def _heads(x: Op, bias: Op | None, heads: int) -> Op:
-    """[batch, length, width] as [batch, heads, length, depth]; what is apart already stays."""
+    """[batch, length, width] as [batch, heads, length, depth]; what is apart has its bias."""
     if x.type.rank == 4:
-        if bias is not None:
-            raise NotExpressible("MultiHeadAttention with a bias for projected keys")
         return x
     batch, length, width = x.shape
     apart = build.reshape(plus(x, bias), (batch, length, heads, width // heads))
