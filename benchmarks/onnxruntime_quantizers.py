@@ -70,16 +70,23 @@ def static(
 
 
 def nbits(path: Path, folder: Path, size: int) -> Iterator[tuple[str, Path]]:
-    """The model with MatMulNBits of 4 bits, with zero points and without."""
+    """The model with MatMulNBits of 4 bits: with zero points, without, and by its k-quant.
+
+    Its other ways need torch (HQQ) or data (GPTQ).
+    """
     import onnx
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+    from onnxruntime.quantization.matmul_nbits_quantizer import (
+        KQuantWeightOnlyQuantConfig,
+        MatMulNBitsQuantizer,
+    )
 
     logging.getLogger().setLevel(logging.ERROR)
     quantized = folder / "quantized.onnx"
-    for symmetric in (False, True):
-        made = MatMulNBitsQuantizer(onnx.load(path), 4, size, symmetric)
+    for kind in ("asymmetric", "symmetric", "k-quant"):
+        how = KQuantWeightOnlyQuantConfig() if kind == "k-quant" else None
+        model, symmetric = onnx.load(path), kind == "symmetric"
+        made = MatMulNBitsQuantizer(model, 4, size, symmetric, algo_config=how)
         made.process()
         onnx.save(made.model.model, quantized)
-        kind = "symmetric" if symmetric else "asymmetric"
         count = sum(n.op_type == "MatMulNBits" for n in made.model.model.graph.node)
         yield f"{count} MatMulNBits {kind}, {size}", quantized

@@ -3,9 +3,10 @@
     python -m benchmarks.quantization [--target rebel] [--slow] [PART ...]
 
 Parts: `imagenet` (EfficientNet-Lite0 in int8, 120 views of 20 photographs, against float32),
-`digits` (mnistnet in int8, 2,000 labelled digits), `weights` (GPT-2 with int4 weights). Integers
-are computed by the interpreter of the compiled graph, after it was found equal, bit for bit, to the
-simulated program on the first inputs. Exit code 1 where ours is not the better one.
+`digits` (mnistnet in int8, 2,000 labelled digits), `weights` (GPT-2 with int4 weights), `eights`
+(fp8 beside int8 and f16, with predicted times, for targets that have fp8). Integers are computed by
+the interpreter of the compiled graph, after it was found equal, bit for bit, to the simulated
+program on the first inputs. Exit code 1 where ours is not the better one.
 """
 
 from __future__ import annotations
@@ -198,7 +199,14 @@ def weights(target: str, folder: Path, _: Ways) -> bool:
     return better
 
 
-PARTS = {"imagenet": imagenet, "digits": digits, "weights": weights}
+def eights(target: str, _: Path, __: Ways) -> bool:
+    """8-bit floats beside 8-bit integers, and what both save."""
+    from benchmarks.eights import eights as measured
+
+    return measured(target, lambda: views(DATA), float_outputs, interpreted)
+
+
+PARTS = {"imagenet": imagenet, "digits": digits, "weights": weights, "eights": eights}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
