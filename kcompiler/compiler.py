@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from kcompiler.buckets.layout import is_position
 from kcompiler.build import Tools, build_program
 from kcompiler.calibration import Quantization, Samples, read_samples
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment
@@ -33,7 +36,7 @@ from kcompiler.passes.partition import Partition, Segment
 from kcompiler.passes.place import Place
 from kcompiler.passes.precision import FLOATS as PRECISIONS
 from kcompiler.passes.precision import Precision, multiplies_f32
-from kcompiler.passes.quantize import Quantize
+from kcompiler.passes.quantize import Plan, Quantize
 from kcompiler.passes.recognize import Recognize
 from kcompiler.passes.simplify import Simplify
 from kcompiler.passes.synchronize import Synchronize
@@ -113,11 +116,18 @@ def import_model(source: Source, options: Options) -> Imported:
 
 
 def compile_imported(
-    source: Source, imported: Imported, target: Target, options: Options
+    source: Source,
+    imported: Imported,
+    target: Target,
+    options: Options,
+    plan: Plan | None = None,
 ) -> Compilation:
-    """Compile the graph of a model, which may have been changed after the import."""
+    """Compile the graph of a model, which may have been changed after the import.
+
+    A `plan` is given to all graphs of one model.
+    """
     precision = chosen_precision(target, options.precision)
-    quantize = quantize_for(target, precision, imported, options.quantization)
+    quantize = quantize_for(target, precision, imported, options.quantization, plan)
     stored = precision if precision in FLOATS else target.float_type
     weights = weights_for(precision, options.quantization)
     pipeline = graph_pipeline(
@@ -162,9 +172,16 @@ def compile_imported(
 
 
 def quantize_for(
-    target: Target, precision: str, imported: Imported, wanted: Quantization
+    target: Target,
+    precision: str,
+    imported: Imported,
+    wanted: Quantization,
+    plan: Plan | None = None,
 ) -> Quantize | None:
-    """The pass that narrows data, with the samples that it learns from; reads them."""
+    """The pass that narrows data, with the samples that it learns from; reads them.
+
+    Where `plan` says what to do already, no data are read.
+    """
     if precision not in CALIBRATED:
         if wanted.data is not None:
             known = " or ".join(p for p in CALIBRATED if p in target.precisions)
@@ -173,9 +190,8 @@ def quantize_for(
             raise UsageError(f"calibration data have no use in {precision}", fix=fix)
         return None
     samples = Samples(())
-    if wanted.data is not None:
-        inputs = [(i.name, i.type) for i in imported.graph.inputs]
-        samples = read_samples(wanted.data, inputs, wanted.preprocess)
+    if wanted.data is not None and (plan is None or plan.report is None):
+        samples = _read(imported, wanted)
     return Quantize(
         samples=samples.runs,
         labels=samples.labels,
@@ -184,9 +200,26 @@ def quantize_for(
         everything=target.integer_only,
         **_narrow(precision, target),
         host=HostOperators(),
+        plan=plan,
         log=[],
         **wanted.choices(),
     )
+
+
+def plan_for(wanted: Quantization) -> Plan | None:
+    """What the graphs of one model share when they are calibrated."""
+    return None if wanted.data is None else Plan()
+
+
+def _read(imported: Imported, wanted: Quantization) -> Samples:
+    """The samples, with the numbers of rows for programs that take them."""
+    places = [i for i in imported.graph.inputs if is_position(i.name)]
+    inputs = [(i.name, i.type) for i in imported.graph.inputs if not is_position(i.name)]
+    if wanted.data is None:
+        return Samples(())
+    found = read_samples(wanted.data, inputs, wanted.preprocess)
+    rows = {i.name: np.arange(i.type.size, dtype=i.dtype).reshape(i.shape) for i in places}
+    return replace(found, runs=tuple({**feeds, **rows} for feeds in found.runs))
 
 
 def _narrow(precision: str, target: Target) -> dict[str, Any]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from kcompiler.frontend import Imported
     from kcompiler.frontend.dims import Declared, Open
     from kcompiler.machine.target import Target
-
 _LEAST = 2
 """Smaller extents make other graphs: an axis of one element is repeated, of none is left out."""
 
@@ -33,12 +32,23 @@ def compile_dims(
     spec = parse(dims)
     if spec.ranged:
         if options.quantization.data is not None:
-            fix = "give each dimension one extent, or another precision"
-            raise UsageError("calibration needs one extent of each dimension", fix=fix)
+            _check_calibration(target, options)
         return compile_buckets(source, target, spec, options)
     from kcompiler.compiler import compile_model
 
     return compile_model(source, target, replace(options, dims=spec.all_dims({})))
+
+
+def _check_calibration(target: Target, options: Options) -> None:
+    """Refuse what cannot be decided once for all buckets."""
+    if options.quantization.equalize:
+        fix = "give each dimension one extent, or leave --equalize out"
+        raise UsageError("equalization needs one extent of each dimension", fix=fix)
+    if target.integer_only:
+        why = f"{target.name} has nothing but integers between kernels, and what hides padded rows"
+        why = f"{why} (-10000, -inf) is in no range that was learnt without padding"
+        fix = "give each dimension one extent: a package for each"
+        raise UsageError("calibration needs one extent of each dimension", why=why, fix=fix)
 
 
 def compile_buckets(source: Source, target: Target, spec: Spec, options: Options) -> Compilation:
@@ -53,22 +63,26 @@ class _Job:
     """One compilation of all buckets."""
 
     def __init__(self, source: Source, target: Target, spec: Spec, options: Options) -> None:
+        from kcompiler.compiler import plan_for
         from kcompiler.frontend.listing import list_axes
 
         self.source, self.target, self.spec, self.options = source, target, spec, options
+        self.plan = plan_for(options.quantization)
         model: Any = Path(source) if isinstance(source, os.PathLike) else source
         self.declared = [d for d in list_axes(model) if d.name not in options.values]
         self._check_names()
 
     def run(self) -> Compilation:
-        """All buckets, smallest first."""
-        buckets = [self._bucket(extents) for extents in self.spec.combinations()]
+        """All buckets, smallest first; calibration is for the largest, and holds for all."""
+        step = 1 if self.plan is None else -1
+        ordered = list(self.spec.combinations())[::step]
+        buckets = [self._bucket(extents) for extents in ordered][::step]
         shared = share_constants([b.compilation for b in buckets])
         found = [replace(b, compilation=c) for b, c in zip(buckets, shared, strict=True)]
         limits = {name: (e.low, e.buckets[-1]) for name, e in self.spec.ranged.items()}
         inputs = {d.name: self._layouts(d, {}) for d in self.declared}
         largest = found[-1].compilation
-        return replace(largest, buckets=Buckets(limits, inputs, tuple(found)))
+        return replace(largest, buckets=Buckets(limits, inputs, tuple(found)), witness={})
 
     def _check_names(self) -> None:
         """A dimension with buckets is one that the model leaves open."""
@@ -127,7 +141,8 @@ class _Job:
             graph=graph,
             inputs=tuple((i.name, i.type) for i in graph.inputs),
         )
-        compilation = compile_imported(self.source, changed, self.target, self.options)
+        parts = self.source, changed, self.target, self.options
+        compilation = compile_imported(*parts, self.plan)
         return Bucket(ranged, compilation, padded.outputs, padded.positions)
 
     def _padded(

@@ -16,6 +16,7 @@ from kcompiler.passes.quantize.equalize import equalized
 from kcompiler.passes.quantize.formats import INT8, format_of
 from kcompiler.passes.quantize.insert import Insert
 from kcompiler.passes.quantize.layers import Layer, find_layers, source, why_float
+from kcompiler.passes.quantize.plan import Plan
 from kcompiler.passes.quantize.points import every, needed
 from kcompiler.passes.quantize.report import Report, reported
 from kcompiler.passes.quantize.sensitivity import Sensitivity, choose_kept
@@ -38,9 +39,10 @@ class Quantize(Pass):
     what products and pools read. With `kind` fp8 the narrow numbers are 8-bit floats (e4m3), which
     products alone read: scales of data are powers of two, biases float32. Sums of at most `rows`
     terms, for which an array of so many takes the same time, stay float there. A graph that has
-    quantized tensors stays as it is: its scales are law. `samples` are inputs by name, `labels` the
-    classes of their elements, `more` says that there were others; what was decided is appended to
-    `log`.
+    quantized tensors stays as it is: its scales are law. A `plan` takes what is decided for the
+    first graph of a model to those for other extents of its dimensions. `samples` are inputs by
+    name, `labels` the classes of their elements, `more` says that there were others; what was
+    decided is appended to `log`.
     """
 
     samples: tuple[Mapping[str, Array], ...] = ()
@@ -55,6 +57,7 @@ class Quantize(Pass):
     everything: bool = False
     kind: str = INT8.name
     rows: int = 0
+    plan: Plan | None = None
     host: HostRunner | None = None
     log: list[Report] | None = None
 
@@ -62,6 +65,8 @@ class Quantize(Pass):
         if any(isinstance(n, QuantizeOp | Dequantize) for n in ir.nodes):
             return self._told(ir, Report(given=True))
         graph = widened(ir)
+        if self.plan is not None and self.plan.report is not None:
+            return self._planned(graph, self.plan)
         layers, short = self._layers(graph)
         if not layers and not self.everything:
             return self._told(ir, Report(remarks=short, kind=self.kind))
@@ -80,9 +85,19 @@ class Quantize(Pass):
         counts = len(self.samples), _walked(graph, self.samples)
         report = reported(graph, made, rows, counts, self.more)
         report = replace(report, remarks=(*short, *remarks), kind=self.kind)
+        if self.plan is not None:
+            self.plan.keep(graph, layers, made, report)
+        return self._told(self._inserted(graph, layers, made), report)
+
+    def _inserted(self, graph: Graph, layers: tuple[Layer, ...], made: Decisions) -> Graph:
         kind = format_of(self.kind)
-        made_of = Insert(graph, layers, made, everything=self.everything, kind=kind)
-        return self._told(made_of.run(), report)
+        return Insert(graph, layers, made, everything=self.everything, kind=kind).run()
+
+    def _planned(self, graph: Graph, plan: Plan) -> Graph:
+        """Another graph of the model, by what was decided for the first."""
+        layers, made, lost = plan.of(graph, self._layers(graph)[0])
+        report = replace(plan.report or Report(), remarks=lost)
+        return self._told(self._inserted(graph, layers, made), report)
 
     def _layers(self, graph: Graph) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
         """The layers that may become narrow, and a remark on those that are too short for it."""
@@ -96,6 +111,8 @@ class Quantize(Pass):
     def _told(self, graph: Graph, report: Report) -> Graph:
         if self.log is not None:
             self.log.append(report)
+        if self.plan is not None and self.plan.report is None:
+            self.plan.report = report  # there is nothing to decide in other graphs either
         return graph
 
     def _check(self) -> None:
@@ -149,4 +166,4 @@ def _walked(graph: Graph, samples: tuple[Any, ...]) -> int:
     return max(1, min(len(samples), WALK_BYTES // (2 * max(largest, 1))))
 
 
-__all__ = ["Quantize", "Report", "Sensitivity"]
+__all__ = ["Plan", "Quantize", "Report", "Sensitivity"]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
+from onnx import TensorProto
 
 import kcompiler
 from kcompiler.api import CompiledModel
@@ -17,6 +19,9 @@ from kcompiler.errors import PackageError, UsageError
 from kcompiler.graph.interpreter import run_graph
 from kcompiler.graph.node import Array
 from kcompiler.package import to_bytes
+from tests.runtime import dynamic_models
+from tests.runtime.models import model as model_of
+from tests.runtime.models import node, values
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +99,126 @@ def test_its_layers_are_in_its_report(model: CompiledModel) -> None:
         model.layers()
 
 
-def test_buckets_have_no_calibration(examples: Path, digits: Array) -> None:
-    with pytest.raises(UsageError, match="calibration needs one extent of each dimension"):
+@pytest.mark.parametrize("precision", ["int8", "mixed", "fp8"])
+def test_buckets_share_what_calibration_decides(precision: str) -> None:
+    """A row is the same bytes whatever program computes it, and weights lie in a package once."""
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(8, 96, 80)).astype(np.float32)
+    model = long_rows()
+    made = kcompiler.compile(
+        model, precision=precision, dims={"seq": "1..96:32"}, calibration=iter(data)
+    )
+    whole = kcompiler.compile(model, precision=precision, dims={"seq": 96}, calibration=data)
+    exact = kcompiler.compile(model, precision="f32", dims={"seq": 96})
+    x = rng.normal(size=(96, 80)).astype(np.float32)
+    found = {n: made.run({"x": x[:n]}) for n in (5, 32, 33, 90, 96)}
+    for n, results in found.items():
+        assert len(results) == 2
+        for name, value in results.items():
+            assert value.shape[0] == n
+            assert np.array_equal(value, found[96][name][:n])
+    for name, value in whole.run({"x": x}).items():
+        assert np.array_equal(value, found[96][name])
+        assert not np.array_equal(value, exact.run({"x": x})[name])
+    assert made.verify().ok
+    assert made.report().quantization == whole.report().quantization
+    assert len(made.to_bytes()) < 2.2 * len(whole.to_bytes())
+
+
+@pytest.mark.parametrize("precision", ["int8-weights", "int4-weights", "fp8-weights"])
+def test_buckets_of_narrow_weights(precision: str) -> None:
+    x = np.random.default_rng(0).normal(size=(64, 80)).astype(np.float32)
+    recipe = kcompiler.Quantization(group_size=16)
+    ranges: dict[str, Any] = {"seq": "1..64:32"}
+    made, whole = (
+        kcompiler.compile(long_rows(), precision=precision, dims=dims, quantization=recipe)
+        for dims in (ranges, {"seq": 64})
+    )
+    for n in (7, 40, 64):
+        for name, value in made.run({"x": x[:n]}).items():
+            assert np.allclose(value, whole.run({"x": x})[name][:n], atol=2e-3)
+    assert made.verify().ok
+
+
+def test_rows_that_a_mask_hides() -> None:
+    """A projection before an attention of two: padding is without effect, data are read once."""
+    rng = np.random.default_rng(0)
+    hidden = model_of(
+        [
+            node("MatMul", "x w", "h", "first"),
+            node("Transpose", "h", "t", perm=[1, 0]),
+            node("MatMul", "h t", "scores", "scores"),
+            node("Sub", "one mask", "off"),
+            node("Mul", "off far", "bias"),
+            node("Add", "scores bias", "masked"),
+            node("Softmax", "masked", "p", axis=-1),
+            node("MatMul", "p h", "mixed", "mixed"),
+            node("MatMul", "mixed v", "y", "second"),
+        ],
+        [("x", TensorProto.FLOAT, ["seq", 80]), ("mask", TensorProto.FLOAT, ["seq"])],
+        [("y", TensorProto.FLOAT, ["seq", 8])],
+        w=values(80, 96) / 4,
+        v=values(96, 8),
+        one=np.ones((), np.float32),
+        far=np.array(-10000.0, np.float32),
+    )
+    data = (
+        {"x": rng.normal(size=(64, 80)).astype(np.float32), "mask": np.ones(64, np.float32)}
+        for _ in range(6)
+    )
+    made = kcompiler.compile(hidden, precision="int8", dims={"seq": "1..64:32"}, calibration=data)
+    assert "2 tensors" in " ".join(made.compilation.notes)
+    session = ort.InferenceSession(hidden)
+    for n in (7, 40, 64):
+        x = {"x": rng.normal(size=(n, 80)).astype(np.float32), "mask": np.ones(n, np.float32)}
+        (found,), (wanted,) = made.run(x).values(), session.run(None, x)
+        assert np.sum((found - wanted) ** 2) < 1e-3 * np.sum(wanted**2)
+
+
+def test_nothing_to_calibrate_in_any_bucket() -> None:
+    """Attention alone stays float in all of them, and data are read once."""
+    words = np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32)
+    made = kcompiler.compile(
+        dynamic_models.causal(),
+        precision="int8",
+        dims={"seq": "1..64:32"},
+        calibration=iter([words]),
+    )
+    assert "nothing of the model is int8: it has no products" in made.compilation.notes
+
+
+def long_rows() -> bytes:
+    """Two products of each row: its terms are more than an array's rows."""
+    return model_of(
+        [
+            node("MatMul", "x w", "h", "first"),
+            node("Relu", "h", "r"),
+            node("MatMul", "r v", "y", "second"),
+            node("Softmax", "y", "p", axis=-1),
+        ],
+        [("x", TensorProto.FLOAT, ["seq", 80])],
+        [("p", TensorProto.FLOAT, ["seq", 8]), ("r", TensorProto.FLOAT, ["seq", 96])],
+        w=values(80, 96),
+        v=values(96, 8),
+    )
+
+
+def test_data_for_buckets_have_the_largest_extents(examples: Path, digits: Array) -> None:
+    with pytest.raises(UsageError, match="the calibration data do not fit"):
         kcompiler.compile(
-            examples / "mnistnet.onnx", precision="int8", dims={"s77": "1,2"}, calibration=digits
+            long_rows(), precision="int8", dims={"seq": "1,40"}, calibration=np.ones((3, 39, 80))
+        )
+    with pytest.raises(UsageError, match="in no range that was learnt without padding"):
+        kcompiler.compile(
+            long_rows(), "warboy", dims={"seq": "1,40"}, calibration=np.ones((3, 40, 80))
+        )
+    with pytest.raises(UsageError, match="equalization needs one extent of each dimension"):
+        kcompiler.compile(
+            examples / "mnistnet.onnx",
+            precision="int8",
+            dims={"s77": "1,2"},
+            calibration=digits,
+            quantization=kcompiler.Quantization(equalize=True),
         )
 
 
