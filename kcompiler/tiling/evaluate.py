@@ -7,7 +7,7 @@ outermost loop below which nothing moves it, which makes its operand stationary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import permutations
@@ -49,35 +49,32 @@ class Costs:
         return sum(self.traffic.values(), start=np.zeros_like(self.cycles))
 
 
-def schedules(axes: Sequence[str]) -> Iterator[Schedule]:
-    """Every schedule of some axes; the last loop stands for the reductions."""
-    for order in _orders(tuple(axes)):
-        for sequential in range(len(order) + 2):
-            yield Schedule(order, sequential)
-
-
-def canonical(schedule: Schedule, points: Space) -> Values:
-    """Which candidates a schedule is for: loops of one trip come first, in the order of `trips`.
+def canonical(order: Sequence[str], points: Space) -> Values:
+    """Which candidates an order is for: loops of one trip come first, in the order of `trips`.
 
     This visits each different nest of loops once; where only some orders are tried, they may
     repeat.
     """
-    if len(schedule.order) > FEW_AXES:
+    if len(order) > FEW_AXES:
         return np.ones(points.size, dtype=bool)
-    names = [a for a in points.trips if a in schedule.order]
+    names = [a for a in points.trips if a in order]
     meant: Values = np.ones(points.size, dtype=bool)
     before: Values = np.ones(points.size, dtype=bool)
-    rank = {a: names.index(a) for a in schedule.order}
+    rank = {a: names.index(a) for a in order}
     previous = np.full(points.size, -1)
-    for axis in schedule.order:
+    for axis in order:
         single = points.trips[axis] == 1
         meant &= ~single | (before & (previous < rank[axis]))
         previous = np.where(single, rank[axis], previous)
         before = before & single
-    if schedule.sequential > 0:  # a sequential loop of one trip is the same as a double one
-        at = schedule.sequential - 1
-        meant &= _trips(schedule, points, at) > 1
     return meant
+
+
+def distinct(schedule: Schedule, points: Space) -> Values:
+    """Which candidates a number of plain loops is for: one of one trip is the same as a double."""
+    if schedule.sequential == 0:
+        return np.ones(points.size, dtype=bool)
+    return np.asarray(_trips(schedule, points, schedule.sequential - 1) > 1)
 
 
 def _trips(schedule: Schedule, points: Space, position: int) -> Values:
@@ -240,7 +237,8 @@ def _add(table: dict[str, Values], key: str, amount: Values) -> None:
     table[key] = table[key] + amount if key in table else amount
 
 
-def _orders(axes: tuple[str, ...]) -> list[tuple[str, ...]]:
+def orders(axes: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The loop orders that are tried."""
     if len(axes) <= FEW_AXES:
         return list(permutations(axes))
     found = [axes]

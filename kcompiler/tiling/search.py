@@ -25,8 +25,9 @@ from kcompiler.tiling.evaluate import (
     Costs,
     Schedule,
     canonical,
+    distinct,
     evaluate,
-    schedules,
+    orders,
     scratchpad_bytes,
     single_bytes,
 )
@@ -171,13 +172,18 @@ def feasible(candidates: Field, search: Search) -> Iterator[tuple[Schedule, Fiel
     """For each schedule the candidates that it is meant for and that fit."""
     if not candidates.points.size:
         return
-    for schedule in schedules(tuple(candidates.variant.footprint.axes)):
-        part = candidates.where(canonical(schedule, candidates.points))
-        if not part.points.size:
+    for order in orders(tuple(candidates.variant.footprint.axes)):
+        meant = candidates.where(canonical(order, candidates.points))
+        if not meant.points.size:
             continue
-        part = part.where(scratchpad_bytes(schedule, part.rooms, part.points) <= search.capacity)
-        if part.points.size:
-            yield schedule, part
+        for sequential in range(len(order) + 2):  # the last loop stands for the reductions
+            schedule = Schedule(order, sequential)
+            part = meant.where(distinct(schedule, meant.points))
+            if part.points.size:
+                used = scratchpad_bytes(schedule, part.rooms, part.points)
+                part = part.where(used <= search.capacity)
+            if part.points.size:
+                yield schedule, part
 
 
 def keys(costs: Costs, objective: Objective) -> tuple[Values, Values]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from kcompiler.kernel.expr import Acc, Expr, Load, loads, substitute
 from kcompiler.kernel.footprint import Footprint, footprint
@@ -23,8 +24,9 @@ class Variant:
     footprint: Footprint
 
 
-def variants(section: Region) -> list[Variant]:
-    """The analyses of a section, none twice."""
+@lru_cache(maxsize=4096)
+def variants(section: Region) -> tuple[Variant, ...]:
+    """The analyses of a section, none twice; they are the same for all chips."""
     split = accumulating(section)
     contraction = _cuttable(split, only_contraction=True)
     everything = _cuttable(split, only_contraction=False)
@@ -45,7 +47,7 @@ def variants(section: Region) -> list[Variant]:
             variant = Variant(region, footprint(region, frozen, splits, strided=strided))
             if variant not in found:
                 found.append(variant)
-    return found
+    return tuple(found)
 
 
 def sections(region: Region) -> list[Region]:
