@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import kcompiler
 from benchmarks import int8
 from benchmarks.models import ROOT, find, obtain
+from kcompiler.compilation import HostSegment
 from kcompiler.graph.node import Array
 from kcompiler.kernel.interpreter import run_kernel
 from kcompiler.kernel.statements import Kernel
+from tests.models import nets
 
 PREPROCESS = "scale=255,mean=0.45,std=0.225,layout=NHWC"
 
@@ -51,6 +54,41 @@ def test_the_table_counts_equal_bits_and_says_why_the_host_works(shared: Path, n
     assert "100.00%" in found.row()
     (why,) = found.reasons()  # the border alone
     assert "Warboy is an int8 chip" in why
+
+
+def on_warboy(source: bytes, **inputs: Array) -> tuple[kcompiler.CompiledModel, dict[str, str]]:
+    """A float model, calibrated on its inputs and verified, and what the host keeps, with why."""
+    model = kcompiler.compile(source, "warboy", precision="int8", calibration=(inputs,))
+    found = model.verify(inputs)
+    assert found.ok, found.first_failure
+    segments = (s for s in model.compilation.segments if isinstance(s, HostSegment))
+    return model, {name: why for s in segments for name, _, why in s.operators}
+
+
+def test_gates_and_hard_swish_are_the_chip_s() -> None:
+    """Squeeze and excitation between int8 products: one program, and the border on the host."""
+    source = nets.convolutional()
+    (given,) = onnx.load_from_string(source).graph.input
+    shape = [d.dim_value for d in given.type.tensor_type.shape.dim]
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    model, kept = on_warboy(source, **{given.name: x})
+    assert len(model.programs) == 1
+    assert len(kept) == 2
+    assert all(why.startswith("Warboy is an int8 chip") for why in kept.values())
+
+
+def test_the_host_keeps_a_transformer_s_norms_and_attention() -> None:
+    """Its products run on the NPU; each node of the host has a reason that names what it is."""
+    source = nets.small_transformer()
+    (given,) = onnx.load_from_string(source).graph.input
+    x = np.random.default_rng(0).normal(size=(1, 24, 32)).astype(np.float32)
+    model, kept = on_warboy(source, **{given.name: x})
+    assert any(why.startswith("Warboy has no attention, LayerNorm") for why in kept.values())
+    assert all(
+        why.startswith(("Warboy has no", "Warboy is an int8", "Between two"))
+        for why in kept.values()
+    )
+    assert model.report().npu_macs > 0
 
 
 def test_a_bit_that_differs_is_seen(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
