@@ -10,7 +10,7 @@ from kcompiler.conformance.nets import NETS
 from kcompiler.conformance.values import numbers
 from kcompiler.graph.node import Array, Graph
 from kcompiler.graph.types import F32
-from kcompiler.machine.target import FLOATS, INTEGERS, Target
+from kcompiler.machine.target import CALIBRATED, FLOATS, Target
 
 if TYPE_CHECKING:
     from kcompiler.api import CompiledModel
@@ -34,7 +34,7 @@ def source(name: str) -> bytes:
 
 @cache
 def samples(name: str) -> dict[str, Array]:
-    """Inputs for a model, from which integer precisions learn their ranges."""
+    """Inputs for a model, from which precisions of 8 bits learn their ranges."""
     from kcompiler.verify import sample_inputs
 
     if name == TRAINED:
@@ -43,9 +43,9 @@ def samples(name: str) -> dict[str, Array]:
 
 
 def precisions(target: Target) -> tuple[str, ...]:
-    """The float precisions, then that of integers; the target's default is the first."""
+    """The float precisions, then those of 8 bits; the target's default is the first."""
     found = [p for p in target.precisions if p in FLOATS]
-    return (*found, *(p for p in target.precisions if p == INTEGERS[0]))
+    return (*found, *(p for p in target.precisions if p in {"int8", "fp8"}))
 
 
 def compiled(name: str, target: Target, precision: str) -> CompiledModel:
@@ -57,7 +57,7 @@ def compiled(name: str, target: Target, precision: str) -> CompiledModel:
     from kcompiler.frontend import Imported
 
     recipe = Quantization()
-    if precision in INTEGERS:
+    if precision in CALIBRATED:
         recipe = Quantization(data=[samples(name)], adaptive_rounding=False, equalize=False)
     if name == TRAINED:
         return compile_model(

@@ -12,7 +12,7 @@ from kcompiler.conformance.values import DType, generator, numbers, small
 from kcompiler.graph import operators as ops
 from kcompiler.graph.build import constant
 from kcompiler.graph.node import Array, Op
-from kcompiler.graph.types import F32, F64, I32
+from kcompiler.graph.types import F32, F64, I32, parse_dtype
 from kcompiler.scalar import convert
 
 I8, U8 = np.dtype(np.int8), np.dtype(np.uint8)
@@ -30,6 +30,8 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         near = (small(I32, (9, 5), "halves") + zero).astype(dtype)
         make = partial(_halved, zero, small(I8, (5, 7), "halves"))
         yield case(make, near, what=f"linear {dtype} zero {zero} halves")
+    for name in ("f8e4m3fn", "f8e5m2"):
+        yield from _eights(parse_dtype(name), sizes)
     yield case(_in_doubles, numbers(I8, (7, 11), "wide"), what="computed in f64")
 
 
@@ -55,6 +57,27 @@ def _single(dtype: DType, zero: int, sizes: Sizes) -> Iterator[Case]:
     yield case(partial(_dequantize, 0.125, zero), every, what=f"{what} per tensor")
     table = numbers(dtype, (2, 5, 3, 7), "d")
     yield case(partial(_dequantize, scales, zero), table, what=f"{what} per channel")
+
+
+def _eights(dtype: DType, sizes: Sizes) -> Iterator[Case]:
+    """8-bit floats: halves between them, saturation, all of them as numbers, and their products."""
+    every = np.arange(256).astype(np.uint8).view(dtype).reshape(2, 128)
+    known = np.sort(every[np.isfinite(every.astype(np.float32))].astype(np.float32))
+    halves = np.append((known[1:] + known[:-1]) / 2, [1e6, -1e6]).astype(np.float32)
+    for scale in (1.0, 0.37):
+        x = halves * np.float32(scale)
+        yield case(partial(_quantize, scale, 0, dtype), x, what=f"{dtype} halves of {scale}")
+    yield case(partial(_dequantize, 0.125, 0), every, what=f"{dtype} every number")
+    n = sizes.rows
+    for m, k, p in ((3, 2 * n + 3, 5), (n + 1, n - 1, n + 3)):
+        make = partial(_product, numbers(dtype, (k, p), "w"))
+        yield case(make, numbers(dtype, (m, k), "x"), what=f"{dtype} product")
+
+
+def _product(w: Array, x: Op) -> Op:
+    scales = 0.01 + 0.01 * generator("eights", w.shape).random(w.shape[1])
+    weights = ops.Dequantize(constant(w, w.dtype), constant(scales, F32), constant(0, w.dtype))
+    return ops.Contract(_dequantize(0.5, 0, x), weights, "ij,jk->ik", F32)
 
 
 def _layers(dtype: DType, zero: int, sizes: Sizes) -> Iterator[Case]:
