@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,8 @@ def nbits(path: Path, folder: Path, size: int) -> Iterator[tuple[str, Path]]:
         how = KQuantWeightOnlyQuantConfig() if kind == "k-quant" else None
         model, symmetric = onnx.load(path), kind == "symmetric"
         made = MatMulNBitsQuantizer(model, 4, size, symmetric, algo_config=how)
-        made.process()
+        with redirect_stdout(io.StringIO()):  # it draws a bar
+            made.process()
         onnx.save(made.model.model, quantized)
         count = sum(n.op_type == "MatMulNBits" for n in made.model.model.graph.node)
         yield f"{count} MatMulNBits {kind}, {size}", quantized
