@@ -20,6 +20,7 @@ from kcompiler.machine.instruction import FieldError, Isa, Packed
 _ODD_FLOATS = (0, 1 << 31, 0x3F800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0x007FFFFF)
 _ELEMENTS = 3  # of an array, that are varied
 _TRIES = 400
+_PLAIN = frozenset({int, str})  # types whose equality is meant as it is
 
 
 def variants(instruction: Isa) -> Iterator[Isa]:
@@ -113,14 +114,15 @@ def _any(kind: Kind, rng: Any, most: int) -> Any:
 def form(value: Any) -> Any:
     """All that an instruction says, to compare without its own idea of equality."""
     kind = type(value)
-    if kind is int or kind is str:  # most of what there is
+    if kind in _PLAIN:  # most of what there is
         return value
     if isinstance(value, Packed):
         return kind.__name__, tuple(
             [(o.name, form(getattr(value, o.name))) for o in value.operands]
         )
     if isinstance(value, tuple):
-        return tuple([form(each) for each in value])
+        plain = _PLAIN.issuperset(map(type, value))
+        return value if plain else tuple([form(each) for each in value])
     if isinstance(value, float):
         return "float", struct.pack("<d", value)
     return value
