@@ -1,4 +1,7 @@
-"""The narrow numbers that quantization may store: 8-bit integers, or 8-bit floats (e4m3)."""
+"""The narrow numbers that quantization may store: 8-bit integers, or 8-bit floats (e4m3).
+
+See docs/adr/0015-floats-of-eight-bits-for-products-alone.md.
+"""
 
 from __future__ import annotations
 
