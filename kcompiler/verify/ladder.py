@@ -31,12 +31,16 @@ LEAST_SQNR = {
     "bf16": 12.0,
     "mixed": 6.0,
     "int8": 6.0,
+    "fp8": 6.0,
     "int8-weights": 20.0,
+    "fp8-weights": 12.0,
     "int4-weights": 6.0,
 }
 """dB below which the outputs have little to do with the reference's. Loss of precision alone costs
 less in networks that work at all: one rounding to f16 leaves about 70 dB, to bf16 about 50 dB, to
-int8 about 40 dB; whether a quantized network is good enough, its report says."""
+int8 about 40 dB, to fp8 about 31 dB; whether a quantized network is good enough, its report
+says."""
+_LEAST = min(LEAST_SQNR.values())  # where a target has a precision of its own
 
 
 def verify(
@@ -184,7 +188,7 @@ def _model(
     outputs: Mapping[str, OutputError],
     pairs: Mapping[str, tuple[Array, Array]],
 ) -> Failure | None:
-    least = LEAST_SQNR.get(precision, 0.0)
+    least = LEAST_SQNR.get(precision, _LEAST)
     for name, error in outputs.items():
         if error.nonfinite:
             text = (
