@@ -270,10 +270,15 @@ def check_place(what: str, path: str) -> None:
         raise UsageError(
             what, why="its file has no name", fix="name a file, or leave the option out"
         )
-    if place.exists() and not place.is_file():
+    try:
+        other, folder = place.exists() and not place.is_file(), place.parent.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be searched
+        fix = "choose another file name"
+        raise UsageError(what, path, error.strerror or str(error), fix) from None
+    if other:
         fix = "choose another file name"
         raise UsageError(what, path, "it exists and is not a regular file", fix)
-    if not place.parent.is_dir():
+    if not folder:
         fix = "make the folder first, or choose another one"
         raise UsageError(what, path, f"there is no folder {place.parent}", fix)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -66,6 +67,8 @@ NO_FOLDER = (
 )
 NO_FILE = "  because: it exists and is not a regular file\n  try: choose another file name\n"
 NO_NAME = "  because: its file has no name\n  try: name a file, or leave the option out\n"
+TOO_LONG = "  because: File name too long\n  try: choose another file name\n"
+LENGTHY = "n" * 5000
 PLACES = {
     ("-o", "no/m.kpkg"): f"error: cannot write the package\n  at: no/m.kpkg\n{NO_FOLDER}",
     ("-o", "/dev/null"): f"error: cannot write the package\n  at: /dev/null\n{NO_FILE}",
@@ -73,11 +76,13 @@ PLACES = {
     ("-o", ""): f"error: cannot write the package\n{NO_NAME}",
     ("--trace", "no/t"): f"error: the trace cannot be written\n  at: no/t\n{NO_FOLDER}",
     ("--trace", "."): f"error: the trace cannot be written\n  at: .\n{NO_FILE}",
+    ("-o", LENGTHY): f"error: cannot write the package\n  at: {LENGTHY}\n{TOO_LONG}",
+    ("--trace", LENGTHY): f"error: the trace cannot be written\n  at: {LENGTHY}\n{TOO_LONG}",
     ("--trace", ""): f"error: the trace cannot be written\n{NO_NAME}",
 }
 
 
-@pytest.mark.parametrize("option", PLACES, ids=" ".join)
+@pytest.mark.parametrize("option", PLACES, ids=lambda option: " ".join(option)[:20])
 def test_places_are_looked_at_before_the_work(
     option: tuple[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,9 +109,22 @@ def test_a_run_looks_before_it_too(
         pytest.fail("it runs, although nothing can be written")
 
     monkeypatch.setattr(CompiledModel, "run", run)
-    assert cli.main(["run", package, "-o", "y=no/y.npy"]) == 2
+    for place, why in (("no/y.npy", NO_FOLDER), (LENGTHY, TOO_LONG)):
+        assert cli.main(["run", package, "-o", f"y={place}"]) == 2
+        assert capsys.readouterr().err == f"error: the file cannot be written\n  at: {place}\n{why}"
+
+
+def test_a_folder_that_may_not_be_searched(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    assert cli.main(["m.onnx", *T, "-o", "secret/m.kpkg"]) == 2
     assert capsys.readouterr().err == (
-        f"error: the file cannot be written\n  at: no/y.npy\n{NO_FOLDER}"
+        "error: cannot write the package\n  at: secret/m.kpkg\n"
+        "  because: Permission denied\n  try: choose another file name\n"
     )
 
 
