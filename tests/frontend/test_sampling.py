@@ -105,3 +105,34 @@ class TestRoiAlign:
 def test_no_regions(samples: int) -> None:
     operands = [floats(1, 3, 10, 12), np.zeros((0, 4), np.float32), np.zeros(0, np.int64)]
     agree(*one("RoiAlign", operands, [1], 16, sampling_ratio=samples))
+
+
+ENDLESS = {
+    "a large region": (f32([[0, 0, 1e4, 1e4]]), 0, "100,000,000 samples"),
+    "a huge region": (f32([[0, 0, 4, 4], [0, 0, 1e30, 4]]), 0, "samples; the NPU has tables for"),
+    "many regions": (np.tile(f32([[0, 0, 150, 150]]), (1000, 1)), 0, "22,500,000 samples"),
+    "infinity": (f32([[0, 0, np.inf, 4]]), 0, "regions whose sides are not finite"),
+    "between infinities": (f32([[0, np.inf, 4, np.inf]]), 0, "sides are not finite"),
+    "the largest number": (f32([[-3e38, 0, 3e38, 4]]), 0, "sides are not finite"),
+    "a ratio": (f32([[0, 0, 4, 4]]), 10**8, "40,000,000,000,000,000 samples"),
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_endless_samples_stay_on_the_host(case: str) -> None:
+    """Nothing is allocated for them, and numpy has nothing to warn of."""
+    regions, ratio, reason = ENDLESS[case]
+    operands = [floats(1, 2, 8, 8), regions, np.zeros(len(regions), np.int64)]
+    proto, _ = one("RoiAlign", operands, [1, 2], 16, output_height=2, output_width=2,
+                   sampling_ratio=ratio)  # fmt: skip
+    (host,) = hosts(load_model(proto))
+    assert reason in getattr(host, "reason", "")
+    assert "RoiAlign" in getattr(host, "reason", "")
+
+
+def test_a_huge_region_without_samples_is_empty() -> None:
+    regions = f32([[0, 4, 1e30, 0], [0, 0, 4, 4]])
+    operands = [floats(1, 2, 8, 8), regions, np.zeros(2, np.int64)]
+    made = one("RoiAlign", operands, [1, 2], 16, output_height=2, output_width=2)
+    assert not hosts(load_model(made[0]))
+    agree(*made, 1e-4, 1e-5)

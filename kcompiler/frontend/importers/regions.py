@@ -10,6 +10,7 @@ import numpy as np
 
 from kcompiler.frontend.errors import NotExpressible
 from kcompiler.frontend.importers.sampling import Edge, Tap, by_rows, linear, sampled
+from kcompiler.frontend.limits import TABLE
 from kcompiler.frontend.node import Node
 from kcompiler.frontend.registry import onnx_op
 from kcompiler.graph import build
@@ -55,6 +56,8 @@ def roi_align(node: Node) -> Op:
         raise ValueError(f"RoiAlign cannot take the {mode}")
     bins = _Bins(sizes, node.number("spatial_scale", 1.0), half, mode)
     if samples > 0:
+        rows, columns = (samples * size for size in sizes)
+        _check_samples(rois.shape[0] * rows * columns)
         return _aligned(x, rois, images, bins, (samples, samples))
     return _by_size(x, rois, images, bins)
 
@@ -65,8 +68,10 @@ def _by_size(x: Op, rois: Op, images: Op, bins: _Bins) -> Op:
         raise NotExpressible(
             "RoiAlign with as many samples as a region is large, in regions that are not known"
         )
-    grids = [_samples(rois.value, axis, bins) for axis in (0, 1)]
-    pairs = np.stack(grids, 1)
+    grids = np.stack([_samples(rois.value, axis, bins) for axis in (0, 1)], 1)
+    of_each = grids.prod(1)
+    _check_samples(float(of_each.sum()) * math.prod(bins.sizes))
+    pairs = np.where(of_each[:, None] > 0, grids, 0).astype(np.int64)
     kinds, kind = np.unique(pairs, axis=0, return_inverse=True)
     parts, order = [], []
     for i, (high, wide) in enumerate(kinds.tolist()):
@@ -83,12 +88,24 @@ def _by_size(x: Op, rois: Op, images: Op, bins: _Bins) -> Op:
 
 def _samples(
     rois: np.ndarray[tuple[int, ...], np.dtype[np.float32]], axis: int, bins: _Bins
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """How many samples each region has in a dimension of its bins, in the standard's float32."""
     shift = np.float32(0.5 if bins.half else 0)
-    low, high = (rois[:, c] * np.float32(bins.scale) - shift for c in (1 - axis, 3 - axis))
-    length = high - low if bins.half else np.maximum(high - low, np.float32(1))
-    return np.maximum(np.ceil(length / np.float32(bins.sizes[axis])), 0).astype(np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below
+        low, high = (rois[:, c] * np.float32(bins.scale) - shift for c in (1 - axis, 3 - axis))
+        length = high - low if bins.half else np.maximum(high - low, np.float32(1))
+        found = np.maximum(np.ceil(length / np.float32(bins.sizes[axis])), 0)
+    if not np.isfinite(found).all():
+        raise NotExpressible("RoiAlign of regions whose sides are not finite")
+    return found.astype(np.float64)
+
+
+def _check_samples(count: float) -> None:
+    """Raise `NotExpressible` before tables of samples out of all proportion are made."""
+    if count > TABLE:
+        raise NotExpressible(
+            f"RoiAlign of {count:,.0f} samples; the NPU has tables for up to {TABLE:,}"
+        )
 
 
 def _empty(x: Op, count: int, bins: _Bins) -> Op:
