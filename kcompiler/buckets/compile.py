@@ -76,13 +76,14 @@ class _Job:
         """All buckets, smallest first; calibration is for the largest, and holds for all."""
         step = 1 if self.plan is None else -1
         ordered = list(self.spec.combinations())[::step]
-        buckets = [self._bucket(extents) for extents in ordered][::step]
-        shared = share_constants([b.compilation for b in buckets])
-        found = [replace(b, compilation=c) for b, c in zip(buckets, shared, strict=True)]
+        made = [self._bucket(extents) for extents in ordered][::step]
+        shared = share_constants([b.compilation for b in made])
+        found = [replace(b, compilation=c) for b, c in zip(made, shared, strict=True)]
         limits = {name: (e.low, e.buckets[-1]) for name, e in self.spec.ranged.items()}
         inputs = {d.name: self._layouts(d, {}) for d in self.declared}
         largest = found[-1].compilation
-        return replace(largest, buckets=Buckets(limits, inputs, tuple(found)), witness={})
+        buckets = Buckets(limits, inputs, tuple(found))
+        return replace(largest, buckets=buckets, witness={}, notes=_notes(found))
 
     def _check_names(self) -> None:
         """A dimension with buckets is one that the model leaves open."""
@@ -159,6 +160,17 @@ class _Job:
         samples = witnesses(bucket, least)
         others = [(dims, self._import({**exact, **dims}).graph) for dims in samples]
         return analyse(imported.graph, inputs, bucket, least, others)
+
+
+def _notes(found: Sequence[Bucket]) -> tuple[str, ...]:
+    """The notes of the largest bucket, and after them what is to say of some others alone."""
+    notes = found[-1].compilation.notes
+    where: dict[str, list[str]] = {}
+    for bucket in found:
+        for note in bucket.compilation.notes:
+            where.setdefault(note, []).append(str(bucket))
+    others = ((n, ", ".join(b)) for n, b in where.items() if n not in notes)
+    return (*notes, *(f"{note} (in the program for {names})" for note, names in others))
 
 
 def witnesses(bucket: Mapping[str, int], least: Mapping[str, int]) -> list[dict[str, int]]:

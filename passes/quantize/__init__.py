@@ -94,9 +94,10 @@ class Quantize(Pass):
         return Insert(graph, layers, made, everything=self.everything, kind=kind).run()
 
     def _planned(self, graph: Graph, plan: Plan) -> Graph:
-        """Another graph of the model, by what was decided for the first."""
-        layers, made, lost = plan.of(graph, self._layers(graph)[0])
-        report = replace(plan.report or Report(), remarks=lost)
+        """Another graph of the model, by what was decided for the first: lengths have no say."""
+        layers, made, lost = plan.of(graph, _with_numbers(find_layers(graph)))
+        report = plan.report or Report()
+        report = replace(report, remarks=(*report.remarks, *lost))
         return self._told(self._inserted(graph, layers, made), report)
 
     def _layers(self, graph: Graph) -> tuple[tuple[Layer, ...], tuple[str, ...]]:

@@ -143,25 +143,7 @@ def test_buckets_of_narrow_weights(precision: str) -> None:
 def test_rows_that_a_mask_hides() -> None:
     """A projection before an attention of two: padding is without effect, data are read once."""
     rng = np.random.default_rng(0)
-    hidden = model_of(
-        [
-            node("MatMul", "x w", "h", "first"),
-            node("Transpose", "h", "t", perm=[1, 0]),
-            node("MatMul", "h t", "scores", "scores"),
-            node("Sub", "one mask", "off"),
-            node("Mul", "off far", "bias"),
-            node("Add", "scores bias", "masked"),
-            node("Softmax", "masked", "p", axis=-1),
-            node("MatMul", "p h", "mixed", "mixed"),
-            node("MatMul", "mixed v", "y", "second"),
-        ],
-        [("x", TensorProto.FLOAT, ["seq", 80]), ("mask", TensorProto.FLOAT, ["seq"])],
-        [("y", TensorProto.FLOAT, ["seq", 8])],
-        w=values(80, 96) / 4,
-        v=values(96, 8),
-        one=np.ones((), np.float32),
-        far=np.array(-10000.0, np.float32),
-    )
+    hidden = attention_by_hand()
     data = (
         {"x": rng.normal(size=(64, 80)).astype(np.float32), "mask": np.ones(64, np.float32)}
         for _ in range(6)
@@ -175,6 +157,64 @@ def test_rows_that_a_mask_hides() -> None:
         assert np.sum((found - wanted) ** 2) < 1e-3 * np.sum(wanted**2)
 
 
+def attention_by_hand(*, relu: bool = False) -> bytes:
+    """Rows that attend to each other where a mask has ones; with a relu it is no composite."""
+    return model_of(
+        [
+            node("MatMul", "x w", "h", "first"),
+            node("Transpose", "h", "t", perm=[1, 0]),
+            node("MatMul", "h t", "scores", "scores"),
+            node("Sub", "one mask", "off"),
+            node("Mul", "off far", "bias"),
+            node("Add", "scores bias", "masked"),
+            node("Softmax", "masked", "p", axis=-1),
+            node("Relu" if relu else "Identity", "p", "q", "relu"),
+            node("MatMul", "q h", "mixed", "mixed"),
+            node("MatMul", "mixed v", "y", "second"),
+        ],
+        [("x", TensorProto.FLOAT, ["seq", 80]), ("mask", TensorProto.FLOAT, ["seq"])],
+        [("y", TensorProto.FLOAT, ["seq", 8])],
+        w=values(80, 96) / 4,
+        v=values(96, 8),
+        one=np.ones((), np.float32),
+        far=np.array(-10000.0, np.float32),
+    )
+
+
+def masked_rows(count: int, n: int, seed: int) -> list[dict[str, Array]]:
+    rng = np.random.default_rng(seed)
+    rows = (rng.normal(size=(n, 80)).astype(np.float32) for _ in range(count))
+    return [{"x": x, "mask": np.ones(n, np.float32)} for x in rows]
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_sums_along_rows_are_narrow_in_all_buckets_or_in_none(precision: str) -> None:
+    """Short sums stay float in fp8: what is short for the largest extents is so for all."""
+    data, model = masked_rows(3, 128, 0), attention_by_hand(relu=True)
+    made, whole = (
+        kcompiler.compile(model, precision=precision, dims={"seq": seq}, calibration=iter(data))
+        for seq in ("1..128:32", 128)
+    )
+    assert made.compilation.notes == whole.compilation.notes
+    for n in (7, 32, 64, 90):
+        (rows,) = masked_rows(1, n, n)
+        padded = {k: np.pad(v, [(0, 128 - n), (0, 0)][: v.ndim]) for k, v in rows.items()}
+        assert np.array_equal(made.run(rows)["y"], whole.run(padded)["y"][:n])
+    assert made.verify().ok
+
+
+def test_what_one_bucket_has_otherwise_is_said() -> None:
+    """One row has no transpose, by which the product is known: it stays float, as a note says."""
+    data = masked_rows(3, 128, 0)
+    made = kcompiler.compile(
+        attention_by_hand(relu=True),
+        precision="fp8",
+        dims={"seq": "1,128"},
+        calibration=iter(data),
+    )
+    assert "transpose stays float (in the program for seq=1)" in made.compilation.notes
+
+
 def test_nothing_to_calibrate_in_any_bucket() -> None:
     """Attention alone stays float in all of them, and data are read once."""
     words = np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32)
@@ -185,6 +225,23 @@ def test_nothing_to_calibrate_in_any_bucket() -> None:
         calibration=iter([words]),
     )
     assert "nothing of the model is int8: it has no products" in made.compilation.notes
+
+
+def test_nothing_is_long_enough_in_any_bucket() -> None:
+    """All buckets say the same: what stays float for the largest extents."""
+    short = model_of(
+        [node("MatMul", "x w", "y", "only")],
+        [("x", TensorProto.FLOAT, ["seq", 48])],
+        [("y", TensorProto.FLOAT, ["seq", 8])],
+        w=values(48, 8),
+    )
+    data = np.random.default_rng(0).normal(size=(1, 64, 48)).astype(np.float32)
+    made = kcompiler.compile(short, precision="fp8", dims={"seq": "1..64:32"}, calibration=data)
+    assert "nothing of the model is fp8" in made.compilation.notes
+    assert made.compilation.buckets is not None
+    assert {b.compilation.notes for b in made.compilation.buckets.members} == {
+        made.compilation.notes
+    }
 
 
 def long_rows() -> bytes:
