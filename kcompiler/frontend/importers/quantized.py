@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kcompiler.errors import ModelError
 from kcompiler.frontend.errors import NotExpressible
 from kcompiler.frontend.helpers import channels
 from kcompiler.frontend.importers.convolution import convolved
@@ -16,7 +17,7 @@ from kcompiler.frontend.schemas import MICROSOFT
 from kcompiler.frontend.tensors import numpy_dtype
 from kcompiler.graph import build
 from kcompiler.graph import operators as ops
-from kcompiler.graph.node import Constant, Op
+from kcompiler.graph.node import Array, Constant, Op
 from kcompiler.graph.types import F32, I32, compute_dtype, is_float, is_integer
 from kcompiler.scalar import highest, lowest
 
@@ -49,8 +50,34 @@ def dequantized(x: Op, scale: Op, zero: Op | None) -> Op:
     return ops.Mul(number, build.cast(scale, wide))
 
 
+def _checked(zero: Op | None) -> Op | None:
+    """A zero point; raises `ModelError` for one of floats that is not 0, as ONNX has none."""
+    if zero is None or is_integer(zero.dtype):
+        return zero
+    value = _value(zero)
+    if value is None:
+        raise NotExpressible("a zero point of floats that nobody knows to be 0")
+    if value.any():
+        first = value[value != 0].astype(np.float32).flat[0]
+        raise ModelError(
+            f"a zero point of 8-bit floats is {first:g}",
+            fix="make it 0: floats of 8 bits have no other zero point",
+        )
+    return zero
+
+
+def _value(op: Op) -> Array | None:
+    """The value of what follows from constants; None of anything else."""
+    if isinstance(op, Constant):
+        return op.value
+    operands = [_value(o) for o in op.operands]
+    if not operands or any(o is None for o in operands):
+        return None
+    return op.evaluate(*(o for o in operands if o is not None))
+
+
 def _zero(given: Op | None, dtype: np.dtype[Any]) -> Op:
-    """The zero point; that of floats is 0 by ONNX's rules."""
+    """The zero point; that of floats is 0: ONNX's QuantizeLinear takes its type and no more."""
     return build.constant(0, dtype) if given is None or is_float(dtype) else given
 
 
@@ -86,7 +113,7 @@ def quantize_linear(node: Node) -> Op:
 @onnx_op("DequantizeLinear", domain=MICROSOFT)
 def dequantize_linear(node: Node) -> Op:
     """For the whole tensor, for each slice of an axis, or for blocks of an axis."""
-    x, zero = node[0], node.get(2)
+    x, zero = node[0], _checked(node.get(2))
     dtype = node[1].dtype
     if node.integer("output_dtype", 0):
         dtype = numpy_dtype(node.integer("output_dtype"), "the result of DequantizeLinear")

@@ -89,6 +89,8 @@ class Dequantize(Op):
 def _check(op: Op, x: Op, scale: Op, zero: Op) -> None:
     eight = is_float(zero.dtype) and zero.dtype.itemsize == 1
     require(is_integer(zero.dtype) or eight, op, "zero must be integers or 8-bit floats")
+    none = is_integer(zero.dtype) or not isinstance(zero, Constant) or _is_zero(zero)
+    require(none, op, "zero of 8-bit floats is 0")
     whole = broadcast_shape(op, x.shape, scale.shape, zero.shape)
     require(whole == x.shape, op, "scale and zero must broadcast to x")
 
