@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -69,13 +70,16 @@ class _Plan:
         self, graph: Graph, refusal: Callable[[Op], str | None], later: Collection[str]
     ) -> None:
         self.graph = graph
-        self.later = later
         self.reasons: dict[int, str] = {}
         self.units = [n for n in graph.nodes if not isinstance(n, Input | Constant | Item)]
         for node in self.units:
             reason = node.reason if isinstance(node, Host) else refusal(node)
             if reason is not None:
                 self.reasons[id(node)] = reason
+        self.wanted = {id(value) for _, value in graph.outputs}
+        self.late = {id(value) for name, value in graph.outputs if name in later}
+        users = graph.users.items()
+        self.readings = {key: Counter(self.kind(u) for u in found) for key, found in users}
 
     def kind(self, node: Op) -> Kind:
         """Where a unit runs."""
@@ -100,6 +104,9 @@ class _Plan:
         reason = island(part, beside.moved, beside.spared) if beside.where else None
         if reason is not None:
             self.reasons |= {id(node): f"{beside.where}: {reason}" for node in part}
+            for value, times in beside.read.items():
+                moved: dict[Kind, int] = {"npu": -times, "host": times}
+                self.readings[value] += Counter(moved)
         return reason is not None
 
     def made_by_host(self, value: Op) -> bool:
@@ -146,10 +153,9 @@ class _Beside:
     def __init__(self, plan: _Plan, part: Sequence[Op]) -> None:
         self.plan = plan
         self.inside = {id(node) for node in part}
-        self.wanted = {id(value) for _, value in plan.graph.outputs}
-        self.later = {id(value) for name, value in plan.graph.outputs if name in plan.later}
-        read = {id(o): o for n in part for o in n.operands if not isinstance(o, Constant)}
-        before = [value for key, value in read.items() if key not in self.inside]
+        self.read = Counter(id(o) for n in part for o in n.operands)
+        values = {id(o): o for n in part for o in n.operands if not isinstance(o, Constant)}
+        before = [value for key, value in values.items() if key not in self.inside]
         self.moved: list[int] = []
         self.spared: list[int] = []
         for value in before:
@@ -167,7 +173,7 @@ class _Beside:
         """Whether the host reads a result, otherwise than to cast an output."""
         users = [u for n in part for u in self.plan.graph.users[id(n)]]
         others = [u for u in users if id(u) not in self.inside and not self._at_the_border(u)]
-        return any(id(n) in self.later for n in part) or any(
+        return any(id(n) in self.plan.late for n in part) or any(
             self.plan.kind(u) == "host" for u in others
         )
 
@@ -176,7 +182,7 @@ class _Beside:
         body = unit.body.nodes if isinstance(unit, Fused) else (unit,)
         if not all(isinstance(n, Cast | Input) for n in body):
             return False
-        return isinstance(unit.operands[0], Input) or id(unit) in self.wanted
+        return isinstance(unit.operands[0], Input) or id(unit) in self.plan.wanted
 
     def _read(self, value: Op) -> None:
         """A value from outside crosses for these kernels, unless others take it along."""
@@ -184,21 +190,22 @@ class _Beside:
         if self.plan.made_by_host(value):
             if "npu" not in readers:
                 self.moved.append(value.type.nbytes)
-        elif "host" not in readers and id(value) not in self.wanted:
+        elif "host" not in readers and id(value) not in self.plan.wanted:
             self.spared.append(value.type.nbytes)
 
     def _made(self, node: Op) -> None:
         """A result crosses back if the host wants it; if the host had it, where the NPU does."""
         readers = self._readers(node)
-        if "host" in readers or id(node) in self.wanted:
+        if "host" in readers or id(node) in self.plan.wanted:
             self.moved.append(node.type.nbytes)
         if "npu" in readers:
             self.spared.append(node.type.nbytes)
 
     def _readers(self, value: Op) -> set[Kind]:
         """Where others read a value."""
-        users = self.plan.graph.users[id(value)]
-        return {self.plan.kind(u) for u in users if id(u) not in self.inside}
+        mine: dict[Kind, int] = {"npu": self.read[id(value)]}
+        found = self.plan.readings[id(value)]
+        return {kind for kind, times in found.items() if times > mine.get(kind, 0)}
 
 
 def _connected(run: Sequence[Op]) -> list[list[Op]]:
@@ -210,8 +217,10 @@ def _connected(run: Sequence[Op]) -> list[list[Op]]:
                 small, large = sorted((part[id(operand)], part[id(node)]), key=len)
                 large |= small
                 part |= dict.fromkeys(small, large)
-    found = {id(members): members for members in part.values()}
-    return [[node for node in run if id(node) in members] for members in found.values()]
+    found: dict[int, list[Op]] = {}
+    for node in run:
+        found.setdefault(id(part[id(node)]), []).append(node)
+    return list(found.values())
 
 
 def _other(kind: Kind) -> Kind:
@@ -265,6 +274,10 @@ class _Names:
                 count += 1
             self.names[id(node)] = [f"value{count}"]
             count += 1
+        self.crossing: dict[int | None, list[Op]] = {}
+        for node in graph.nodes:
+            if id(node) in self.names:
+                self.crossing.setdefault(self.segment(node), []).append(node)
 
     def segment(self, node: Op) -> int | None:
         """The segment that computes a value; None for inputs and constants."""
@@ -285,7 +298,7 @@ class _Names:
 
         for node in run:
             made[id(node)] = node.with_operands([operand(o) for o in node.operands])
-        mine = [n for n in self.model.nodes if id(n) in self.names and self.segment(n) == number]
+        mine = self.crossing.get(number, ())
         outputs = tuple((name, operand(node)) for node in mine for name in self.names[id(node)])
         return Graph(f"{self.model.name}.{number}", tuple(inputs), outputs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -200,6 +201,49 @@ def test_bytes_that_cross_are_those_that_change_with_the_place(seed: int) -> Non
     assert sum("not worth it" in r for r in reasons) == len(left)
     if all(s.kind == "npu" for s in segments):
         assert not asked
+
+
+def apart(count: int) -> Graph:
+    """Kernels that have nothing to do with each other."""
+    xs = [tensor(f"x{i}", 4) for i in range(count)]
+    return graph(*(Relu(x) for x in xs), inputs=tuple(xs))
+
+
+def abreast(count: int) -> Graph:
+    """Kernels that read one value, which the host makes."""
+    (value,) = host(X)
+    return graph(*(Mul(value, Constant(np.full(4, i, np.float32))) for i in range(count)))
+
+
+def in_turns(count: int) -> Graph:
+    """A chain that changes its place at every step."""
+    x: Op = X
+    for _ in range(count // 2):
+        x = Relu(host(x)[0])
+    return graph(x)
+
+
+@pytest.mark.parametrize("stay", [False, True])
+@pytest.mark.parametrize("shape", [apart, abreast, in_turns])
+def test_time_is_linear_in_the_number_of_kernels(shape: Callable[[int], Graph], stay: bool) -> None:
+    def refusal(op: Op) -> str | None:
+        return "not here" if shape is apart and op.operands[0] is first else None
+
+    def seconds(count: int) -> float:
+        nonlocal first
+        model = shape(count)
+        first = model.inputs[0]
+        start = time.process_time()
+        found = Partition(refusal, lambda *_: "too little" if stay else None).run(model)
+        done = time.process_time() - start
+        nodes = [n for s in found for n in s.graph.nodes if isinstance(n, Fused | Host)]
+        assert len(nodes) >= count
+        return done
+
+    first: Op = X
+    seconds(50)
+    many, few = (min(seconds(n) for _ in range(3)) for n in (1600, 200))
+    assert many < 16 * max(few, 0.01)
 
 
 @pytest.mark.parametrize("fault", ["swap", "drop"])
