@@ -6,7 +6,7 @@ others are shared by all cores and have one address space.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kcompiler.machine.facts import Fact
 from kcompiler.machine.validate import check_chip
@@ -90,7 +90,8 @@ class HostLink:
 
     The link moves `bandwidth` bytes a second each way; `latency` seconds begin each transfer. The
     host does `macs` multiply-accumulates a second, reads and writes `memory` bytes a second and
-    takes `dispatch` seconds to begin an operator.
+    takes `dispatch` seconds to begin an operator. `peak` is what the link moves as published, where
+    `bandwidth` is fitted to measurements: times follow the latter, programs the former.
     """
 
     bandwidth: Fact[float]
@@ -98,6 +99,11 @@ class HostLink:
     macs: Fact[float]
     memory: Fact[float]
     dispatch: Fact[float]
+    peak: Fact[float] | None = None
+
+    def as_published(self) -> HostLink:
+        """The link that decides what runs where."""
+        return self if self.peak is None else replace(self, bandwidth=self.peak)
 
 
 @dataclass(frozen=True)

@@ -122,12 +122,13 @@ def not_worth_crossing(
     """Why kernels beside a part on the host stay there; None where the NPU is the better place.
 
     `moved` are the bytes of the values that cross only while the NPU has the kernels, `spared` of
-    those that cross only while the host has them.
+    those that cross only while the host has them. The link counts as it is published.
     """
     if chip.host is None:
         return None
-    link, saved = (link_seconds(sizes, chip.host) for sizes in (moved, spared))
-    there, here = link + npu_seconds(kernels, chip), saved + host_seconds(kernels, chip.host)
+    host = chip.host.as_published()
+    link, saved = (link_seconds(sizes, host) for sizes in (moved, spared))
+    there, here = link + npu_seconds(kernels, chip), saved + host_seconds(kernels, host)
     if there <= here:
         return None
     values = "1 value" if len(moved) == 1 else f"{len(moved)} values"

@@ -48,16 +48,18 @@ DRAM = Memory(
     alignment=Fact(64, "P", "io_alignment [ML11]"),
 )
 
+_LANE = 16e9 * 128 / 130 / 8  # bytes a second of a PCIe 4.0 lane
 HOST = HostLink(
     bandwidth=Fact(
         _FIT["host.bandwidth", "warboy-2pe"],
         "F",
-        f"{_FITTED}; PCIe 4.0 x8 [FSDK] gives 15.75 GB/s at most",
+        _FITTED,
     ),
     latency=Fact(5e-6, "A", "not public: a driver's call, a doorbell and a DMA over PCIe"),
     macs=Fact(2e11, "A", "of the host, which is the user's: a few cores with wide vectors"),
     memory=Fact(2e10, "A", "of the host, which is the user's: one thread streaming"),
     dispatch=Fact(5e-6, "A", "of the host: one operator of onnxruntime"),
+    peak=Fact(8 * _LANE, "D", "PCIe 4.0 x8 [FSDK]: 16 GT/s a lane, 128b/130b encoding"),
 )
 
 

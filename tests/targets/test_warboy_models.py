@@ -17,6 +17,7 @@ from kcompiler.compilation import HostSegment, NpuSegment
 from kcompiler.compiler import Options, compile_model
 from kcompiler.errors import UsageError
 from kcompiler.machine.assembly import format_program, parse_program
+from kcompiler.machine.chip import Chip
 from kcompiler.machine.facts import Fact
 from kcompiler.machine.generic.target import GenericTarget
 from kcompiler.targets.warboy import TARGET
@@ -156,6 +157,33 @@ def test_a_fit_changes_no_program() -> None:
     ]
     assert codes[0] == codes[1]
     assert {i.mnemonic for i in codes[0] if i.engine in {"te", "ve"}} == {"te.dot"}
+
+
+def test_a_fit_changes_no_place() -> None:
+    """Four pools between casts of the host: the fitted link would leave them there."""
+    chip, host = TARGET.chip, TARGET.chip.host
+    assert isinstance(chip.matrix, DotEngine)
+    assert host is not None
+    m = Model(x=np.zeros((1, 16, 128, 128), np.float32))
+    y = m.through("x", 0.02, 3, "int8")
+    for _ in range(4):
+        y = m.through(m("MaxPool", y, kernel_shape=[3, 3], pads=[1] * 4), 0.02, 3, "int8")
+    model = m.done(y)
+
+    def programs(which: Chip) -> list[bytes | None]:
+        found = compile_model(model, replace(TARGET, chip=which), Options()).segments
+        return [s.program.code if isinstance(s, NpuSegment) else None for s in found]
+
+    def linked(**rates: float) -> Chip:
+        facts = {name: Fact(rate, "F", "a test") for name, rate in rates.items()}
+        return replace(chip, host=replace(host, **facts))
+
+    slow = replace(chip.matrix, sustained=Fact(0.05, "F", "a test"))
+    fits = [linked(bandwidth=1e9), linked(bandwidth=1e12), replace(chip, matrix=slow)]
+    expected = programs(chip)
+    assert [code is None for code in expected] == [True, False, True]
+    assert [programs(fit) for fit in fits] == [expected] * 3
+    assert programs(linked(peak=3.67e9)) == [None]
 
 
 def test_listing(golden: Golden) -> None:
