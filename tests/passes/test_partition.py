@@ -226,6 +226,8 @@ def in_turns(count: int) -> Graph:
 @pytest.mark.parametrize("stay", [False, True])
 @pytest.mark.parametrize("shape", [apart, abreast, in_turns])
 def test_time_is_linear_in_the_number_of_kernels(shape: Callable[[int], Graph], stay: bool) -> None:
+    first: Op = X
+
     def refusal(op: Op) -> str | None:
         return "not here" if shape is apart and op.operands[0] is first else None
 
@@ -240,7 +242,6 @@ def test_time_is_linear_in_the_number_of_kernels(shape: Callable[[int], Graph], 
         assert len(nodes) >= count
         return done
 
-    first: Op = X
     seconds(50)
     many, few = (min(seconds(n) for _ in range(3)) for n in (1600, 200))
     assert many < 16 * max(few, 0.01)
