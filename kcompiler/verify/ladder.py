@@ -20,27 +20,11 @@ from kcompiler.runtime import Executor, check_feeds
 from kcompiler.verify.audit import Audit, audit
 from kcompiler.verify.inputs import sample_inputs
 from kcompiler.verify.kernels import KernelCheck, Parts
+from kcompiler.verify.limits import Limit, limits
 from kcompiler.verify.result import Failure, OutputError, Verification
 
 if TYPE_CHECKING:
     from kcompiler.machine.target import Target
-
-LEAST_SQNR = {
-    "f32": 60.0,
-    "f16": 20.0,
-    "bf16": 12.0,
-    "mixed": 6.0,
-    "int8": 6.0,
-    "fp8": 6.0,
-    "int8-weights": 20.0,
-    "fp8-weights": 12.0,
-    "int4-weights": 6.0,
-}
-"""dB below which the outputs have little to do with the reference's. Loss of precision alone costs
-less in networks that work at all: one rounding to f16 leaves about 70 dB, to bf16 about 50 dB, to
-int8 about 40 dB, to fp8 about 31 dB; whether a quantized network is good enough, its report
-says."""
-_LEAST = min(LEAST_SQNR.values())  # where a target has a precision of its own
 
 
 def verify(
@@ -132,7 +116,7 @@ def compare_outputs(
     reference, expected = _reference(compilation, source, feeds)
     pairs = {n: comparable(results[n], e) for n, e in expected.items() if n in results}
     outputs = {n: compare(*pair) for n, pair in pairs.items()}
-    return reference, outputs, _model(compilation.precision, outputs, pairs)
+    return reference, outputs, _model(limits(compilation), outputs, pairs)
 
 
 def _reference(
@@ -184,11 +168,10 @@ def compare(found: Array, expected: Array) -> OutputError:
 
 
 def _model(
-    precision: str,
+    least: Mapping[str, Limit],
     outputs: Mapping[str, OutputError],
     pairs: Mapping[str, tuple[Array, Array]],
 ) -> Failure | None:
-    least = LEAST_SQNR.get(precision, _LEAST)
     for name, error in outputs.items():
         if error.nonfinite:
             text = (
@@ -196,11 +179,11 @@ def _model(
                 "NaN here and not in the reference, or the other way round"
             )
             return Failure("model", text)
-        low = error.sqnr_db is not None and error.sqnr_db < least
+        low = error.sqnr_db is not None and error.sqnr_db < least[name].decibels
         if low and is_float(pairs[name][1].dtype):
             text = f"output {name!r} agrees with the reference to {error.sqnr_db:.1f} dB only"
-            return Failure("model", f"{text}; {precision} should give {least:.0f} dB at least")
+            return Failure("model", f"{text}; {least[name]}")
     return None
 
 
-__all__: Sequence[str] = ("LEAST_SQNR", "compare", "verify")
+__all__: Sequence[str] = ("compare", "verify")
