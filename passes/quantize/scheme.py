@@ -16,6 +16,7 @@ from kcompiler.passes.quantize.formats import INT8, Format
 I32 = np.dtype(np.int32)
 _LOW, _HIGH = -128, 127
 _TINY = float(np.finfo(np.float32).tiny) * 512
+_SMALLEST, _LARGEST = -116, 119  # powers of two; 448 of the largest are finite
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,15 @@ class Scheme:
 
 
 def _power_of_two(least: float) -> float:
-    """The smallest power of two that is not below a size, of those that one can divide by."""
-    mantissa, exponent = np.frexp(np.float32(least))
-    found = float(np.ldexp(1.0, int(exponent) - int(mantissa == 0.5)))
-    return found if _TINY < found < 1 / _TINY else 1.0
+    """The smallest power of two that is not below a size, of those that one can divide by.
+
+    Beyond the last, numbers saturate or vanish where float32 itself ends; of zeros any will do.
+    """
+    if least <= 0:
+        return 1.0
+    mantissa, exponent = np.frexp(least)
+    found = int(exponent) - int(mantissa == 0.5)
+    return float(np.ldexp(1.0, min(max(found, _SMALLEST), _LARGEST)))
 
 
 def _float32(scale: float) -> float:

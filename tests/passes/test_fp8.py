@@ -17,6 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 import kcompiler
 from kcompiler import cli
+from kcompiler.calibration import Range
 from kcompiler.compilation import HostSegment, NpuSegment
 from kcompiler.frontend import load_model
 from kcompiler.graph.build import constant
@@ -36,6 +37,8 @@ from kcompiler.graph.types import F32, parse_dtype
 from kcompiler.passes.integer import Integer
 from kcompiler.passes.quantize import Quantize as QuantizePass
 from kcompiler.passes.quantize import Report
+from kcompiler.passes.quantize.formats import FP8
+from kcompiler.passes.quantize.scheme import Scheme
 from kcompiler.passes.simplify import Simplify
 from kcompiler.sample import tensor
 from tests.passes.qdq import Model
@@ -248,6 +251,19 @@ def narrowed(graph: Graph, **options: Any) -> tuple[Graph, Report]:
 def samples(count: int, seed: int = 0) -> tuple[dict[str, Array], ...]:
     rng = np.random.default_rng(seed)
     return tuple({"x": rng.normal(size=(1, 4, 12, 12)).astype(np.float32)} for _ in range(count))
+
+
+@pytest.mark.parametrize("size", [3.4e38, 7.1e37, 6e34, 1.0, 2e-33, 1e-36, 1e-37])
+def test_scales_of_the_largest_and_the_smallest_numbers(size: float) -> None:
+    """A scale that float32 cannot divide by gives way to the nearest that it can, not to 1."""
+    x = np.float32(size) * np.array([1, -0.7, 0.3, 0], np.float32)
+    scheme = Scheme.of(Range(float(x.min()), float(x.max())), kind=FP8)
+    found = scheme.near(x)
+    assert np.isfinite(found).all()
+    assert np.abs(found - x).max() <= size / 8
+    assert np.array_equal(
+        found, run_graph(Graph("g", (), (("y", scheme.apply(constant(x, F32))),)), {})["y"]
+    )
 
 
 def test_products_alone_are_narrow() -> None:
