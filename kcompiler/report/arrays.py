@@ -37,8 +37,9 @@ def facts(value: Any) -> dict[str, Any]:
         return {"dtype": "text", "shape": list(value.shape)}
     found: dict[str, Any] = {"dtype": dtype_name(value.dtype), "shape": list(value.shape)}
     if not is_float(value.dtype):
-        whole = value.astype(object) if value.dtype.kind in "biuV" and value.size else None
-        return found if whole is None else found | {"min": whole.min(), "max": whole.max()}
+        if value.size and value.dtype.kind in "biuV":
+            found |= {"min": value.min().item(), "max": value.max().item()}
+        return found
     real = value.astype(np.float64)
     finite = real[np.isfinite(real)]
     if finite.size:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +248,20 @@ def test_facts_of_an_output(value: Any, wanted: dict[str, Any]) -> None:
 
     assert facts(value) == wanted
     assert json.dumps(facts(value))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int64", "uint64", "int4", "uint4"])
+def test_extremes_take_no_more_memory_than_the_array(dtype: str) -> None:
+    from kcompiler.graph.types import parse_dtype
+    from kcompiler.report.arrays import facts
+
+    kinds = {"bool": "bool", "int64": "i64", "uint64": "u64", "int4": "i4", "uint4": "u4"}
+    numbers = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 7, 1 << 16)
+    value = numbers.astype(parse_dtype(kinds[dtype]))
+    tracemalloc.start()
+    found = facts(value)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found["min"], found["max"]) == (min(value.tolist()), max(value.tolist()))
+    assert used < value.nbytes
+    assert json.loads(json.dumps(found)) == found
