@@ -86,10 +86,12 @@ class Retyper:
 
     def finished(self, dtype: DType) -> Graph:
         """The body with a result of an element type."""
-        name = self.body.outputs[0][0]
-        return Graph(
-            self.body.name, tuple(self.inputs), ((name, _narrowed_below(self.root, dtype)),)
-        )
+        ((name, last),) = self.body.outputs
+        while is_movement(last):
+            last = last.operands[0]
+        origin = last.origin if isinstance(last, Cast) else ()
+        result = _narrowed_below(self.root, dtype, origin)
+        return Graph(self.body.name, tuple(self.inputs), ((name, result),))
 
     def _retyped(self, op: Op) -> Op:
         operands = [self.new[id(o)] for o in op.operands]
@@ -128,11 +130,11 @@ class Retyper:
         return cast(x, self.stored)
 
 
-def _narrowed_below(root: Op, dtype: DType) -> Op:
+def _narrowed_below(root: Op, dtype: DType, origin: tuple[str, ...]) -> Op:
     """The result as a type; what only gives it another shape stays last, and is no work."""
     if root.dtype == dtype or not isinstance(root, Reshape) or isinstance(root.x, Input):
-        return cast(root, dtype)
-    return root.with_operands([_narrowed_below(root.x, dtype)])
+        return _converted(root, dtype, origin)
+    return root.with_operands([_narrowed_below(root.x, dtype, origin)])
 
 
 def _converted(x: Op, dtype: DType, origin: tuple[str, ...]) -> Op:

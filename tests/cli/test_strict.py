@@ -103,6 +103,27 @@ def test_casts_at_the_border_are_allowed_and_others_are_not() -> None:
     assert host_work(compilation(segment(cast, other))) == [other]
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_a_cast_to_doubles_is_listed(back: bool, capsys: Capture) -> None:
+    """What the host does stands in the report, allowed or not."""
+    nodes = [
+        node("Relu", "x", "r"),
+        node("Exp", "r", "e"),
+        node("Cast", "e", "d", "wide", to=TensorProto.DOUBLE),
+        node("Cast", "d", "z", "whole", to=TensorProto.INT64),
+    ]
+    outputs = [("d", TensorProto.DOUBLE, [4, 4]), ("z", TensorProto.INT64, [4, 4])]
+    end = 4 if back else 3
+    data = model(nodes[:end], [("x", TensorProto.FLOAT, [4, 4])], outputs[: end - 2])
+    compiled = kcompiler.compile(data, strict=True)
+    hosts = [s for s in compiled.compilation.segments if isinstance(s, HostSegment)]
+    assert [[o[:2] for o in s.operators] for s in hosts] == [[("wide", "Cast")]]
+    assert "Elements must be" in hosts[0].operators[0][2]
+    Path("wide.onnx").write_bytes(data)
+    assert cli.main(["explain", "wide.onnx", "--target", "rebel"]) == 0
+    assert "wide" in capsys.readouterr().out
+
+
 def test_a_long_list_ends() -> None:
     many = [(f"n{i}", "TopK", "no engine sorts") for i in range(25)]
     with pytest.raises(UnsupportedError) as error:
