@@ -216,6 +216,7 @@ def compile(  # noqa: A001 - the verb of the library; nobody imports it bare
     from kcompiler.calibration.recipe import quantization_of
     from kcompiler.compiler import Options
     from kcompiler.strict import refuse_host_work
+    from kcompiler.threads import one_thread
 
     source: Any = model if isinstance(model, bytes) or _is_message(model) else Path(model)
     cpu, wall = time.process_time(), time.perf_counter()
@@ -223,7 +224,8 @@ def compile(  # noqa: A001 - the verb of the library; nobody imports it bare
     recipe = quantization_of(calibration, preprocess, quantization)
     options = Options(precision, {}, fixed, values or {}, quantization=recipe)
     try:
-        compilation = compile_dims(source, chosen, options, dims or {})
+        with one_thread():
+            compilation = compile_dims(source, chosen, options, dims or {})
     except MemoryError as error:
         raise _too_large(error) from None
     if strict:

@@ -135,6 +135,39 @@ def test_the_same_bytes_whatever_the_hash_seed() -> None:
     assert first == second
 
 
+CALIBRATED = """
+import hashlib, kcompiler
+for precision in ("int8", "mixed"):
+    made = kcompiler.compile(
+        "examples/mnistnet.onnx", dims={"s77": 16}, precision=precision,
+        calibration="examples/digits.npy",
+    )
+    print(hashlib.sha256(made.to_bytes()).hexdigest())
+"""
+
+
+def test_the_same_bytes_whatever_the_number_of_threads() -> None:
+    many = [{"OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n} for n in ("1", "2")]
+    first, second = (python(CALIBRATED, **settings) for settings in many)
+    assert len(first.split()) == 2
+    assert first == second
+
+
+def test_the_number_of_threads_is_put_back() -> None:
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from kcompiler.threads import one_thread
+
+    def counts() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpool_limits(2, "blas"):
+        before = counts()
+        with one_thread():
+            assert set(counts()) == {1}
+        assert counts() == before
+
+
 PLUGIN = """
 from dataclasses import replace
 from kcompiler.targets.rebel import TARGET as REBEL
