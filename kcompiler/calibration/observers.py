@@ -84,9 +84,9 @@ def entropy(seen: Histogram) -> Range:
     """
     whole = min_max(seen)
     low, high = (min(HALF, int(np.ceil(v / seen.width))) for v in (-whole.low, whole.high))
-    counts, middle = seen.counts, HALF
+    counts, middle = _without_zero(seen.counts), HALF
     if min(low, high) < max(low, high) * _LOPSIDED:
-        counts, middle = _one_side(seen.counts, positive=high > low), 0
+        counts, middle = counts[HALF:] if high > low else counts[HALF - 1 :: -1], 0
         low, high = 0, max(low, high)
     reaches = np.arange(1, max(low, high) + 1)
     enough = reaches[np.minimum(reaches, low) + np.minimum(reaches, high) >= LEVELS]
@@ -98,16 +98,14 @@ def entropy(seen: Histogram) -> Range:
     return Range.of(max(whole.low, -reach), min(whole.high, reach))
 
 
-def _one_side(counts: Array, *, positive: bool) -> Array:
-    """Counts from 0 outwards, without 0 itself: an integer stands for it, however often it occurs.
+def _without_zero(counts: Array) -> Array:
+    """Counts without those of 0 itself: an integer stands for it, however often it occurs.
 
-    After relu it is half of everything, and would draw all integers to it.
+    After relu it is half of everything, after a mask more, and would draw all integers to it.
     """
-    if not positive:
-        return counts[HALF - 1 :: -1]
-    side = counts[HALF:].copy()
-    side[0] = 0
-    return side
+    found = counts.copy()
+    found[HALF] = 0
+    return found
 
 
 def _divergence(counts: Array, first: int, last: int) -> float:

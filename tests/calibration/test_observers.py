@@ -169,6 +169,28 @@ LOPSIDED = {
 }
 
 
+def with_zeros(values: Array, share: float) -> Array:
+    zeros = np.random.default_rng(4).random(values.size) < share
+    return np.where(zeros, 0, values).astype(np.float32)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75, 0.9])
+def test_entropy_of_many_zeros_between_two_sides(share: float) -> None:
+    """After a mask 0 is most of what is seen, and draws no limit to it."""
+    x = with_zeros(NORMAL, share)
+    found = noise(x, observe(seen(x), "entropy"))
+    assert found <= 1.5 * noise(x, observe(seen(x), "min-max"))
+    assert found <= 1.5 * noise(x, by_divergence(x[x != 0]))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+@pytest.mark.parametrize("name", LOPSIDED)
+def test_zeros_have_no_say_in_entropy(name: str, share: float) -> None:
+    """An integer stands for 0, however often it occurs: the range is that of all others."""
+    x = with_zeros(LOPSIDED[name], share)
+    assert observe(seen(x), "entropy") == observe(seen(x[x != 0]), "entropy")
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("name", LOPSIDED)
 def test_entropy_of_lopsided_values(name: str, sign: int) -> None:
