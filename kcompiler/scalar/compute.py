@@ -23,7 +23,12 @@ def div(x: Array, y: Array) -> Array:
 def power(x: Array, y: Array) -> Array:
     """`x` to the y; an integer to a negative power truncates toward zero."""
     if is_float(x.dtype):
-        return np.asarray(np.power(x, y))
+        root = y == 0.5
+        if not np.any(root):
+            return np.asarray(np.power(x, y))
+        # Where y is one number, numpy takes the square root, which is another for -inf and -0.
+        found = np.power(np.where(root & np.isneginf(x), np.inf, x), y)
+        return np.asarray(np.where(root, np.abs(found), found), x.dtype)
     magnitude = np.power(x, np.maximum(y, 0))
     sign = np.where(y % 2 == 0, 1, x)
     small = np.where(np.abs(x) == 1, sign, 0)

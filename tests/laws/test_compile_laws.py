@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
 import kcompiler
@@ -32,6 +32,7 @@ from kcompiler.registry import find_target
 from kcompiler.runtime import Executor
 from kcompiler.tiling.emit import emit
 from kcompiler.tiling.find import find_plan
+from kcompiler.tiling.plan import Plan
 from kcompiler.tiling.search import Search
 from kcompiler.verify import sample_inputs, verify
 from tests.models import nets
@@ -223,6 +224,26 @@ def test_any_legal_tiling_computes_the_same(name: str, data: st.DataObject) -> N
         return emit(plan, region, target.chip.scratchpad)
 
     check_numbers(name, rebuilt(compiled(name), target, replace(tools_for(target), tile=tile)))
+
+
+def test_cores_may_each_compute_what_all_of_them_need() -> None:
+    """Attention whose values are split: each core multiplies queries with keys for itself."""
+    name, target = "small_transformer", chip_of(cores=4, scratchpad=64 << 10, array=16)
+    search, chosen = Search(target.chip, 32 << 10, "cycles", True), list[Plan]()
+
+    def split(plan: Plan) -> bool:
+        return plan.sections[0].axis("i2").cores > 1 and plan.cycles <= LONG
+
+    def tile(region: Region) -> Kernel:
+        plan = find_plan(region, search)
+        products = [n.write.operand for n in region.nests if n.is_contraction]
+        if products == ["t0", "t4"]:
+            plan = find(legal_plans(region, search), split)
+            chosen.append(plan)
+        return emit(plan, region, target.chip.scratchpad)
+
+    check_numbers(name, rebuilt(compiled(name), target, replace(tools_for(target), tile=tile)))
+    assert chosen
 
 
 # ------------------------------------------------------------------ time

@@ -36,6 +36,19 @@ def test_erf_is_that_of_the_c_library() -> None:
         np.testing.assert_allclose(ours(narrow)[normal], expected[normal], rtol=4 * 2.0**-23)
 
 
+@pytest.mark.parametrize("exponent", [0.0, 0.5, -0.5, 1.0, 2.0, 3.0, np.inf, -np.inf, np.nan])
+def test_power_is_that_of_the_c_library(exponent: float) -> None:
+    """Whether the exponent is one number, a repeated one or many: numpy tells them apart."""
+    x = np.array([0.0, -0.0, 1.0, -1.0, 0.25, 4.0, 1e4, -1e4, np.inf, -np.inf, np.nan])
+    x = x[~((x == 0) & (exponent < 0)) & ~(np.isfinite(x) & (x < 0) & (abs(exponent) == 0.5))]
+    expected = [math.pow(v, exponent) for v in x]  # the others raise there
+    one = np.array(exponent)
+    for y in (one, one[None], np.broadcast_to(one, x.shape), np.full(x.shape, exponent)):
+        found = apply("pow", F64, x, y)
+        np.testing.assert_array_equal(found, expected)
+        assert (np.signbit(found) == np.signbit(expected))[~np.isnan(found)].all()
+
+
 def test_erf_at_the_ends() -> None:
     ends = np.array([0.0, np.inf, -np.inf, np.nan])
     np.testing.assert_array_equal(erf(ends), [0, 1, -1, np.nan])

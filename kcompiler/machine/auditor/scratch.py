@@ -67,12 +67,17 @@ class KernelRun:
         self._seen: set[int] = set()  # steps of whose bytes some were read
         self._left: dict[int, int] = {}  # elements stored of what a step has computed
         self._repeated: dict[int, Step] = {}  # sums begun anew -> where they were summed before
+        self._alike: dict[int, int] = {}  # sums -> cores that may each have summed the same
+        self._chained = 1  # the most of these among sums that went into other sums
         self._taken: dict[Area, dict[tuple[int, tuple[Any, ...]], Step]] = {}
 
     @property
     def repeats(self) -> bool:
-        """Whether tiles of something in between are computed again, so that more is multiplied."""
-        return bool(self._repeated)
+        """Whether tiles of something in between are computed again, so that more is multiplied.
+
+        Later, or beside each other on several cores that each need the whole tile.
+        """
+        return bool(self._repeated) or self._chained > 1
 
     def check(self) -> Iterator[Broken]:
         """All that is wrong."""
@@ -257,6 +262,8 @@ class KernelRun:
         result = total if products.result is None else operand_area(
             products.result, products.extents
         )  # fmt: skip
+        alike = min(self._copies(scratch, step, x, products) for x in factors(products))
+        self._alike[begun] = max(alike, self._alike.get(begun, 1))
         scratch.cells.of(scratch.terms, result)[...] = terms
         scratch.cells.of(scratch.sums, result)[...] = begun
         scratch.cells.of(scratch.spent, result)[...] = False
@@ -273,12 +280,28 @@ class KernelRun:
         if spent.all() or not found.any():
             return 0
         spent[...] = True
+        made = np.unique(scratch.cells.of(scratch.sums, touched)).tolist()
+        self._chained = max(self._chained, *(self._alike.get(i, 1) for i in made))
         each = _uniform(found)
         if each == MIXED:
             self.count.stored = MIXED
             return 0
         still = zip(products.extents, factor.strides, products.total.strides, strict=True)
         return terms * each / prod(n for n, moved, kept in still if moved == 0 and kept)
+
+    def _copies(self, scratch: Scratch, step: Step, factor: Operand, products: Products) -> int:
+        """How many cores at most have the same elements of a factor.
+
+        A load moves as many bytes as all cores take, of an area that holds each of them once.
+        """
+        touched = operand_area(factor, products.extents)
+        found = 1
+        writers = np.unique(scratch.cells.of(scratch.writer, touched)).tolist()
+        for writer in (w for w in writers if w >= 0):
+            loads = self.steps[writer].of(written=False, per_core=False)
+            copies = [-(-a.total // a.area.nbytes) for a in loads] or [step.cores]
+            found = max(found, *copies)
+        return found
 
     def _before_them(self, step: Step, scratch: Scratch, products: Products) -> Step | None:
         """The step that multiplied the same elements before, if there is one.
