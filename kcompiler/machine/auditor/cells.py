@@ -13,6 +13,8 @@ from kcompiler.machine.auditor.area import Area
 
 MOST_CELLS = 1 << 28
 """Cells and elements that are laid out at once: bytes that are forged may claim any number."""
+MIXED = -1
+"""For a number of products that cannot be told."""
 
 
 class Cells:
@@ -69,3 +71,9 @@ class Scratch:
         self.sums = np.full(self.cells.count, -1, np.int32)
         self.terms = np.zeros(self.cells.count, np.float64)
         self.spent = np.zeros(self.cells.count, np.bool_)
+
+
+def uniform(terms: Array) -> float:
+    """The number that all of some cells have, else MIXED."""
+    low, high = float(terms.min()), float(terms.max())
+    return low if low == high else MIXED

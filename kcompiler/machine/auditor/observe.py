@@ -65,6 +65,15 @@ class Step:
         """The reads or the writes of shared or of the cores' own memories."""
         return [a for a in self.accesses if a.written == written and a.per_core == per_core]
 
+    @property
+    def copies(self) -> int:
+        """How many cores at most have the same of what it writes.
+
+        A load moves as many bytes as all cores take, of an area that holds each of them once.
+        """
+        loads = self.of(written=False, per_core=False)
+        return max((-(-a.total // a.area.nbytes) for a in loads), default=max(self.cores, 1))
+
 
 @dataclass
 class Watcher:

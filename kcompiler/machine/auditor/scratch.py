@@ -16,7 +16,7 @@ import numpy as np
 
 from kcompiler.graph.node import Array
 from kcompiler.machine.auditor.area import Area, meet
-from kcompiler.machine.auditor.cells import MOST_CELLS, Cells, Scratch
+from kcompiler.machine.auditor.cells import MIXED, MOST_CELLS, Cells, Scratch, uniform
 from kcompiler.machine.auditor.finding import Broken
 from kcompiler.machine.auditor.observe import UNUSABLE, Access, Step, filled, reason
 from kcompiler.machine.auditor.operands import factors, operand_area, touches
@@ -25,9 +25,6 @@ from kcompiler.machine.products import Operand, Products
 from kcompiler.machine.program import Binding
 
 _MOST_TERMS = 1 << 32  # of products in one instruction that are looked at one by one
-MIXED = -1
-"""For a number of products that cannot be told."""
-
 Filled: TypeAlias = "tuple[int, Array]"
 """Where a transfer writes, and which bytes from there on some core has from memory."""
 
@@ -195,7 +192,7 @@ class KernelRun:
     def _terms(self, access: Access) -> float:
         """Products that went into each element of what an access touches."""
         scratch = self.scratch[access.memory]
-        return _uniform(scratch.cells.of(scratch.terms, access.area))
+        return uniform(scratch.cells.of(scratch.terms, access.area))
 
     def _pass_on(self, step: Step) -> Iterator[Broken]:
         """Sums that other work reads and writes one for one, or that leave the cores."""
@@ -252,7 +249,7 @@ class KernelRun:
         terms = own + sum(self._before(scratch, x, products, own) for x in factors(products))
         begun = index
         if products.accumulate:
-            found = _uniform(scratch.cells.of(scratch.terms, total))
+            found = uniform(scratch.cells.of(scratch.terms, total))
             begun = int(scratch.cells.of(scratch.sums, total).flat[0])
             terms = MIXED if MIXED in (found, terms) else found + terms
         before = self._before_them(step, scratch, products)
@@ -262,7 +259,7 @@ class KernelRun:
         result = total if products.result is None else operand_area(
             products.result, products.extents
         )  # fmt: skip
-        alike = min(self._copies(scratch, step, x, products) for x in factors(products))
+        alike = min(self._copies(scratch, x, products) for x in factors(products))
         self._alike[begun] = max(alike, self._alike.get(begun, 1))
         scratch.cells.of(scratch.terms, result)[...] = terms
         scratch.cells.of(scratch.sums, result)[...] = begun
@@ -282,26 +279,18 @@ class KernelRun:
         spent[...] = True
         made = np.unique(scratch.cells.of(scratch.sums, touched)).tolist()
         self._chained = max(self._chained, *(self._alike.get(i, 1) for i in made))
-        each = _uniform(found)
+        each = uniform(found)
         if each == MIXED:
             self.count.stored = MIXED
             return 0
         still = zip(products.extents, factor.strides, products.total.strides, strict=True)
         return terms * each / prod(n for n, moved, kept in still if moved == 0 and kept)
 
-    def _copies(self, scratch: Scratch, step: Step, factor: Operand, products: Products) -> int:
-        """How many cores at most have the same elements of a factor.
-
-        A load moves as many bytes as all cores take, of an area that holds each of them once.
-        """
+    def _copies(self, scratch: Scratch, factor: Operand, products: Products) -> int:
+        """How many cores at most have the same elements of a factor."""
         touched = operand_area(factor, products.extents)
-        found = 1
         writers = np.unique(scratch.cells.of(scratch.writer, touched)).tolist()
-        for writer in (w for w in writers if w >= 0):
-            loads = self.steps[writer].of(written=False, per_core=False)
-            copies = [-(-a.total // a.area.nbytes) for a in loads] or [step.cores]
-            found = max(found, *copies)
-        return found
+        return max((self.steps[w].copies for w in writers if w >= 0), default=1)
 
     def _before_them(self, step: Step, scratch: Scratch, products: Products) -> Step | None:
         """The step that multiplied the same elements before, if there is one.
@@ -406,9 +395,3 @@ class KernelRun:
         ((access, flags),) = [f for f in filled(step, self.chip) if f[0].per_core]
         some = flags.reshape(access.cores, -1).any(axis=0)
         return access.area.start, np.repeat(some, access.itemsize)
-
-
-def _uniform(terms: Array) -> float:
-    """The number that all of some cells have, else MIXED."""
-    low, high = float(terms.min()), float(terms.max())
-    return low if low == high else MIXED
