@@ -146,9 +146,11 @@ class Result:
     def reasons(self) -> Iterator[str]:
         """Why the host keeps what it keeps, and what is wrong."""
         hosts = [s for s in self.compiled.compilation.segments if isinstance(s, HostSegment)]
+        beside = frozenset[str]().union(*(s.beside for s in hosts))
         groups: dict[str, list[tuple[str, str]]] = {}
         for node, kind, why in dict.fromkeys(o for s in hosts for o in s.operators):
-            groups.setdefault(_general(why), []).append((node, kind))
+            general = _general(why, beside=node in beside)
+            groups.setdefault(general, []).append((node, kind))
         for why, nodes in groups.items():
             names = ", ".join(node for node, _ in nodes[:SHOWN])
             more = f" and {len(nodes) - SHOWN} more" if len(nodes) > SHOWN else ""
@@ -159,10 +161,10 @@ class Result:
         yield from (f"    DIFFERS: {text}" for text in self.bits.differing)
 
 
-def _general(why: str) -> str:
+def _general(why: str, *, beside: bool) -> str:
     """A reason without the shapes or the times of one node."""
-    if why.startswith("Between two parts on the host"):
-        return "Between two parts on the host: crossing the link would take longer."
+    if beside:
+        return f"{why.partition(':')[0]}: crossing the link would take longer."
     return why.partition(" (Here")[0]
 
 

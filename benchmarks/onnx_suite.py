@@ -58,10 +58,9 @@ def run_case(case: Case, device: str = DEVICE) -> Outcome:
 def placement(compilation: Compilation) -> tuple[str, tuple[str, ...]]:
     """Where a compilation runs, and the reasons of what is on the host."""
     from kcompiler.compilation import HostSegment
-    from kcompiler.machine.crossing import for_others
 
     hosted = [s for s in compilation.segments if isinstance(s, HostSegment)]
-    told = (why for s in hosted for _, _, why in s.operators if not for_others(why))
+    told = (why for s in hosted for name, _, why in s.operators if name not in s.beside)
     reasons = {general(why): None for why in told}
     if any(not s.operators and _computes(s.model) for s in hosted):
         reasons[SILENT] = None

@@ -28,12 +28,17 @@ class NpuSegment:
 
 @dataclass(frozen=True)
 class HostSegment:
-    """Operators on the host: an ONNX model whose inputs and outputs carry the values' names."""
+    """Operators on the host: an ONNX model whose inputs and outputs carry the values' names.
+
+    `beside` are those ONNX nodes that the NPU could run, and that are here because of what is next
+    to them; like a program's graph they are not known of a package.
+    """
 
     model: bytes
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     operators: tuple[tuple[str, str, str], ...]  # (ONNX node name, operator, why not)
+    beside: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 Segment: TypeAlias = NpuSegment | HostSegment

@@ -271,11 +271,13 @@ def host_segment(segment: Segment) -> HostSegment:
     from kcompiler.frontend.export_operators import operators_of
 
     graph = segment.graph
+    operators = operators_of(graph, segment.refused)
     return HostSegment(
         model=export_model(graph),
         inputs=tuple(i.name for i in graph.inputs),
         outputs=tuple(name for name, _ in graph.outputs),
-        operators=operators_of(graph, segment.refused),
+        operators=operators,
+        beside=frozenset(name for name, _, why in operators if why in segment.beside),
     )
 
 

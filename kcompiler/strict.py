@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from kcompiler.compilation import HostSegment
 from kcompiler.errors import UnsupportedError
-from kcompiler.machine.crossing import for_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +33,7 @@ def _work(compilation: Compilation) -> Iterator[tuple[str, str, str]]:
         if isinstance(segment, HostSegment):
             border = given.issuperset(segment.inputs) or wanted.issuperset(segment.outputs)
             for node, operator, why in segment.operators:
-                if (operator != "Cast" or not border) and not for_others(why):
+                if (operator != "Cast" or not border) and node not in segment.beside:
                     yield node, operator, why
 
 

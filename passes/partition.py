@@ -20,12 +20,14 @@ class Segment:
     """A part of the model that runs in one place without a break.
 
     Inputs and outputs of its graph are values of the whole model by name: outputs of earlier
-    segments or inputs of the model. `refused` says which ONNX nodes are on the host, and why.
+    segments or inputs of the model. `refused` says which ONNX nodes are on the host, and why;
+    `beside` are those reasons that follow from what is next to the nodes.
     """
 
     kind: Kind
     graph: Graph
     refused: tuple[tuple[tuple[str, ...], str], ...] = ()
+    beside: frozenset[str] = frozenset()
 
 
 def accept(_: Op) -> None:
@@ -60,7 +62,7 @@ class Partition(Pass):
         runs = plan.shortest()
         while plan.leave_islands(runs, self.island):  # fewer kernels of the NPU each time
             runs = plan.shortest()
-        return _segments(ir, runs, plan.reasons)
+        return _segments(ir, runs, plan)
 
 
 class _Plan:
@@ -71,6 +73,7 @@ class _Plan:
     ) -> None:
         self.graph = graph
         self.reasons: dict[int, str] = {}
+        self.beside: set[str] = set()  # those that follow from neighbours
         self.units = [n for n in graph.nodes if not isinstance(n, Input | Constant | Item)]
         for node in self.units:
             reason = node.reason if isinstance(node, Host) else refusal(node)
@@ -103,7 +106,9 @@ class _Plan:
         beside = _Beside(self, part)
         reason = island(part, beside.moved, beside.spared) if beside.where else None
         if reason is not None:
-            self.reasons |= {id(node): f"{beside.where}: {reason}" for node in part}
+            because = f"{beside.where}: {reason}"
+            self.beside.add(because)
+            self.reasons |= {id(node): because for node in part}
             for value, times in beside.read.items():
                 moved: dict[Kind, int] = {"npu": -times, "host": times}
                 self.readings[value] += Counter(moved)
@@ -238,14 +243,16 @@ def _needs(node: Op) -> list[Op]:
 
 
 def _segments(
-    graph: Graph, runs: Sequence[tuple[Kind, list[Op]]], reasons: dict[int, str]
+    graph: Graph, runs: Sequence[tuple[Kind, list[Op]]], plan: _Plan
 ) -> tuple[Segment, ...]:
+    reasons = plan.reasons
     where = {id(n): i for i, (_, run) in enumerate(runs) for n in run}
     names = _Names(graph, where)
     found: list[Segment] = []
     for i, (kind, run) in enumerate(runs):
         refused = tuple((n.origin, reasons[id(n)]) for n in run if id(n) in reasons)
-        found.append(Segment(kind, names.graph(i, run), refused))
+        beside = frozenset(why for _, why in refused if why in plan.beside)
+        found.append(Segment(kind, names.graph(i, run), refused, beside))
     passed = [(name, v) for name, v in graph.outputs if isinstance(v, Input | Constant)]
     if passed:
         inputs = tuple({id(v): v for _, v in passed if isinstance(v, Input)}.values())

@@ -30,11 +30,6 @@ BESIDE = {
 """How reasons about crossing begin: whether kernels follow such a part, and lead to one."""
 
 
-def for_others(reason: str) -> bool:
-    """Whether something is on the host because its neighbours are."""
-    return reason.startswith(tuple(begin for begin in BESIDE.values() if begin))
-
-
 @dataclass(frozen=True)
 class Crossing:
     """A value that moves over the link; `border` for inputs and outputs of the model.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,25 @@ def test_a_cast_to_doubles_is_listed(back: bool, capsys: Capture) -> None:
     Path("wide.onnx").write_bytes(data)
     assert cli.main(["explain", "wide.onnx", "--target", "rebel"]) == 0
     assert "wide" in capsys.readouterr().out
+
+
+def test_the_words_of_a_reason_decide_nothing() -> None:
+    """What follows from neighbours is marked as such, and is allowed however it is put."""
+    told = ("t", "TopK", "Before a part on the host: no engine sorts")
+    part = segment(told, ("r", "Relu", "no"))
+    assert host_work(compilation(part)) == [told, ("r", "Relu", "no")]
+    assert host_work(compilation(replace(part, beside=frozenset({"r"})))) == [told]
+
+
+def test_work_that_follows_its_neighbours_is_marked() -> None:
+    nodes = [node("Relu", "x", "r"), node("Det", "r", "y", "det")]
+    data = model(nodes, [("x", TensorProto.FLOAT, [4, 4])], [("y", TensorProto.FLOAT, [])])
+    compiled = kcompiler.compile(data).compilation
+    (host,) = compiled.segments
+    assert isinstance(host, HostSegment)
+    assert {name for name, _, _ in host.operators} == {"relu", "det"}
+    assert host.beside == {"relu"}
+    assert [name for name, _, _ in host_work(compiled)] == ["det"]
 
 
 def test_a_long_list_ends() -> None:
