@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kcompiler.commands import _options as options
+from kcompiler.commands import _places as places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +56,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     options.check_place("cannot write the package", output)
     if trace is not None:
         options.check_place(_NO_TRACE, trace)
+    _keep_apart(wish, inputs, output, trace)
     say = _Speaker(verbose)
     model = wish.model
     with say.phase(f"compiling {model}"):
@@ -71,6 +73,19 @@ def command(  # noqa: PLR0917 - click passes them by name
             tables, extra = _layers(compiled, given)
     shown = extra if as_json else None
     return _finish(compiled, output, trace, tables, shown, err=emit is not None)
+
+
+def _keep_apart(wish: options.Wish, inputs: Sequence[str], output: str, trace: str | None) -> None:
+    """Nothing that is read may be written; raises `UsageError`."""
+    outputs = {"the package": output} | ({} if trace is None else {"the trace": trace})
+    pairs = options.pairs
+    read: list[tuple[str, str | Path]] = [
+        *places.model_files(wish.model, outputs.values()),
+        *places.array_files("--input", pairs("--input", "I=F", inputs)),
+        *places.array_files("--value", pairs("--value", "I=V", wish.values)),
+        *places.calibration_files(wish.calibration),
+    ]
+    places.keep_apart(outputs, read)
 
 
 def _layers(compiled: CompiledModel, given: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:

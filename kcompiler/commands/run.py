@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from kcompiler.commands import _options as options
+from kcompiler.commands import _places as places
 
 
 @click.command("run")
@@ -27,6 +28,9 @@ def command(package: str, inputs: tuple[str, ...], outputs: tuple[str, ...], as_
         raise UsageError(f"the model has no output {unknown!r}", why=why)
     for path in wanted.values():
         options.check_place("the file cannot be written", path)
+    given = options.pairs("--input", "I=F", inputs)
+    read = (("the package", package), *places.array_files("--input", given))
+    places.keep_apart({f"the output {name!r}": path for name, path in wanted.items()}, read)
     with phase(f"running {package}"):
         results = model.run(options.load_arrays(inputs))
     for name, path in wanted.items():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from onnx import TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from kcompiler.errors import ModelError
 
@@ -78,6 +79,29 @@ class ExternalData:
                 why = error.strerror or str(error)
                 raise ModelError(f"cannot read the data of {where}", location, why) from None
         return self._mapped[path]
+
+
+def locations(model: ModelProto) -> tuple[str, ...]:
+    """The files that a model says its weights are in, relative to its folder, each once."""
+    bodies = [node for function in model.functions for node in function.node]
+    tensors = (*_tensors(model.graph), *(t for n in bodies for t in _of_node(n)))
+    entries = (e for t in tensors for e in t.external_data if e.key == "location")
+    return tuple(dict.fromkeys(e.value for e in entries))
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        yield from _of_node(node)
+
+
+def _of_node(node: NodeProto) -> Iterator[TensorProto]:
+    for attribute in node.attribute:
+        yield from (attribute.t, *attribute.tensors)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _tensors(graph)
 
 
 def map_file(path: Path) -> memoryview:
