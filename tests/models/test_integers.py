@@ -28,6 +28,8 @@ def load(shared: Path, name: str) -> onnx.ModelProto:
 @pytest.mark.parametrize("name", integers.QUANTIZED)
 def test_integers_are_those_of_onnxruntime(shared: Path, name: str) -> None:
     """Networks have the bits of its integer kernels, layers are a unit from its float ones."""
+    if not integer_kernels.sums_are_exact():
+        pytest.skip("onnxruntime's sums of bytes saturate on this processor")
     found = integers.compare(load(shared, name), integers.sample(find(name)))
     assert len(found.whole.tensors) == len(found.layers.tensors) >= 10
     assert found.whole.counts.total() > 300_000
