@@ -36,7 +36,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 import kcompiler
 from benchmarks.decibels import decibels
-from benchmarks.integer_kernels import Kernel, in_float, session, unsigned
+from benchmarks.integer_kernels import Kernel, in_float, session, sums_are_exact, unsigned
 from benchmarks.models import ROOT, SHARED, VARIANTS, Model, find, obtain
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -271,7 +271,7 @@ def main() -> int:
     names = [m.name for m in VARIANTS if m.name in (*QUANTIZED, *NARROW)]
     parser.add_argument("names", nargs="*", choices=[[], *names], metavar="NAME")
     options = parser.parse_args()
-    if not integer_kernels.sums_are_exact():
+    if not sums_are_exact():
         print("note: onnxruntime's sums of bytes saturate on this processor, so it differs")
     print(head())
     worst = 0
