@@ -82,7 +82,7 @@ def eights(
     interpreted: Callable[[Any, Feeds], dict[str, Array]],
     chosen: Sequence[str] = (),
 ) -> bool:
-    """Print the table; whether every program in fp8 verifies, and of mnistnet's digits no fewer are right."""
+    """Print the table; whether all of fp8 verifies, and no fewer of mnistnet's digits are right."""
     from kcompiler.registry import find_target
 
     if "fp8" not in find_target(target).precisions:

@@ -22,7 +22,7 @@ from kcompiler.sample import tensor
 TYPES = ("f8e4m3fn", "f8e5m2")
 
 
-def _factors(op: Op) -> tuple[Array, Array] | str:
+def _factors(op: Op) -> Array | str:
     """What the scales of both operands multiply the result with, or why there is no such factor."""
     if not isinstance(op, Contract | Conv) or op.dtype != F32:
         return "it is no product"
@@ -34,7 +34,15 @@ def _factors(op: Op) -> tuple[Array, Array] | str:
     if why is not None:
         return why
     x, y = (np.asarray(each) for each in found)
-    return x, y
+    with np.errstate(over="ignore", under="ignore"):
+        factor = np.asarray(x * y)
+    return factor if _normal(factor).all() else _BEYOND
+
+
+def _normal(factor: Array) -> Array:
+    """Where float32 has a number with all its digits: scales of large and of small numbers."""
+    size = np.abs(factor)
+    return np.isfinite(size) & (size >= np.finfo(np.float32).tiny)
 
 
 def _factor(op: Contract | Conv, place: int, parts: Quantized) -> Array | str:
@@ -60,6 +68,7 @@ def _factor(op: Contract | Conv, place: int, parts: Quantized) -> Array | str:
     return moved.reshape([extents.get(c, 1) for c in result])
 
 
+_BEYOND = "the product of the scales is no number of float32"
 _CHANGES = "the scale changes within a sum"
 
 
@@ -82,11 +91,11 @@ class EightBitFloats(Rule):
 
     def build(self, match: Match) -> Op:
         root = match.root
-        factors, parts = _factors(root), [quantized(o) for o in root.operands]
-        if isinstance(factors, str) or any(p is None for p in parts):
+        found, parts = _factors(root), [quantized(o) for o in root.operands]
+        if isinstance(found, str) or any(p is None for p in parts):
             raise TypeError("checked before")
         x, y = (p.value for p in parts if p is not None)
-        factor = constant(factors[0] * factors[1], F32)
+        factor = constant(found, F32)
         if isinstance(root, Conv):
             return Mul(replace(root, x=x, w=y), factor)
         if isinstance(root, Contract):

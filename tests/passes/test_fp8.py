@@ -8,17 +8,15 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 import kcompiler
 from kcompiler import cli
 from kcompiler.calibration import Range
-from kcompiler.compilation import HostSegment, NpuSegment
+from kcompiler.compilation import NpuSegment
 from kcompiler.frontend import load_model
 from kcompiler.graph.build import constant
 from kcompiler.graph.interpreter import run_graph
@@ -27,7 +25,6 @@ from kcompiler.graph.operators import (
     Add,
     Contract,
     Conv,
-    Dequantize,
     Fused,
     Mul,
     Quantize,
@@ -35,6 +32,7 @@ from kcompiler.graph.operators import (
 )
 from kcompiler.graph.types import F32, parse_dtype
 from kcompiler.passes.integer import Integer
+from kcompiler.passes.integer.quantized import dequantized
 from kcompiler.passes.quantize import Quantize as QuantizePass
 from kcompiler.passes.quantize import Report
 from kcompiler.passes.quantize.formats import FP8
@@ -89,77 +87,6 @@ def test_rounding_is_onnxs(values: list[float], scale: float, name: str) -> None
         for found, wanted in zip(run_graph(each, {"x": x}).values(), expected, strict=True):
             wide = np.asarray(wanted).astype(np.float32)
             assert np.array_equal(np.asarray(found).astype(np.float32), wide, equal_nan=True)
-
-
-def with_zero_points(kind: Any, first: float, second: float, *, computed: bool = False) -> bytes:
-    """A QuantizeLinear and a DequantizeLinear, each with a zero point of 8-bit floats."""
-    m = Model(x=np.ones((4, 64), np.float32))
-
-    def zero(value: float) -> str:
-        if computed:  # by a node of constants alone
-            return m("Cast", m.constant(value), to=helper.np_dtype_to_tensor_dtype(kind))
-        return m.constant(value, kind)
-
-    whole = m("QuantizeLinear", "x", m.constant(0.1), zero(first))
-    return m.done(m("DequantizeLinear", whole, m.constant(0.1), zero(second)), opset=19)
-
-
-@pytest.mark.parametrize("computed", [False, True])
-@pytest.mark.parametrize("name", sorted(F8))
-def test_no_zero_point_is_taken_from_floats(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, computed: bool
-) -> None:
-    """What has one is refused, as onnxruntime and ONNX's reference refuse it."""
-    path = tmp_path / "model.onnx"
-    command = [str(path), "-t", "rebel", "-o", str(tmp_path / "model.kpkg")]
-    path.write_bytes(with_zero_points(F8[name], 0, 0, computed=computed))
-    assert cli.main(command) == 0
-    for zero in (1.0, -2.0):
-        data = with_zero_points(F8[name], 0, zero, computed=computed)
-        path.write_bytes(data)
-        feeds = {"x": np.ones((4, 64), np.float32)}
-        with pytest.raises(Exception, match="DequantizeLinear"):
-            ort.InferenceSession(data).run(None, feeds)
-        with pytest.raises(ValueError, match="should be zero for float8 types"):
-            ReferenceEvaluator(onnx.load_from_string(data)).run(None, feeds)
-        capsys.readouterr()
-        assert cli.main(command) == 2
-        lines = capsys.readouterr().err.splitlines()
-        assert lines[0] == f"error: a zero point of 8-bit floats is {zero:g}"
-        assert lines[1].startswith("  at: ")
-        assert lines[-1] == "  try: make it 0: floats of 8 bits have no other zero point"
-
-
-@pytest.mark.parametrize("name", sorted(F8))
-def test_quantize_linear_takes_the_type_of_a_zero_point_alone(name: str) -> None:
-    """Its number is not used, by ONNX's words and by both oracles."""
-    data, feeds = with_zero_points(F8[name], 1, 0), {"x": np.ones((4, 64), np.float32)}
-    (found,) = kcompiler.compile(data, "rebel", precision="f32").run(feeds).values()
-    (reference,) = ReferenceEvaluator(onnx.load_from_string(data)).run(None, feeds)
-    assert np.array_equal(found, reference)
-    assert np.array_equal(found, ort.InferenceSession(data).run(None, feeds)[0])
-
-
-def test_a_zero_point_that_is_computed_is_the_hosts() -> None:
-    """Nobody knows whether it is 0 before it runs."""
-    m = Model(x=np.ones((4, 64), np.float32), z=np.zeros((), np.float32))
-    zero = m("Cast", "z", to=onnx.TensorProto.FLOAT8E4M3FN)
-    whole = m("QuantizeLinear", "x", m.constant(0.1), zero)
-    data = m.done(m("DequantizeLinear", whole, m.constant(0.1), zero), opset=19)
-    model = kcompiler.compile(data, "rebel")
-    hosts = [s for s in model.compilation.segments if isinstance(s, HostSegment)]
-    assert "DequantizeLinear" in {operator for host in hosts for _, operator, _ in host.operators}
-
-
-def test_graphs_know_no_other_zero_point() -> None:
-    x, step = tensor("x", 4, dtype=E4M3), constant(0.5, F32)
-    for make in (
-        lambda zero: Dequantize(x, step, zero),
-        lambda zero: Quantize(tensor("y", 4), step, zero),
-    ):
-        assert make(constant(0, E4M3)).shape == (4,)
-        with pytest.raises(ValueError, match="zero of 8-bit floats is 0"):
-            make(constant(1, E4M3))
 
 
 def quantized_network(name: str, *, by_channel: bool) -> tuple[bytes, dict[str, Array]]:
@@ -225,6 +152,22 @@ def test_factors_stay_out_of_weights_of_eight_bits() -> None:
     feeds = {"x": np.random.default_rng(1).normal(size=(4, 32)).astype(E4M3)}
     simple = Simplify().run(graph)
     assert np.array_equal(run_graph(simple, feeds)["y"], run_graph(graph, feeds)["y"])
+
+
+@pytest.mark.parametrize("scale", [1e25, 1e-25])
+def test_factors_beyond_float32_stay_in_the_scales(scale: float) -> None:
+    """The product of both scales is infinite, or nothing: numbers are multiplied, as ONNX says."""
+    rng = np.random.default_rng(0)
+    x = tensor("x", 4, 96, dtype=E4M3)
+    w = dequantized(constant(rng.normal(size=(96, 8)), E4M3), scale, 0)
+    data = dequantized(x, scale, 0)
+    graph = Graph("g", (x,), (("y", Contract(data, w, "ij,jk->ik", F32)),))
+    made = Integer().run(graph)
+    assert {o.dtype for p in products(made) for o in p.operands} == {F32}
+    small = {"x": np.full((4, 96), 2.0**-9, np.float32).astype(E4M3)}
+    with np.errstate(over="ignore"):
+        found, wanted = (run_graph(g, small)["y"] for g in (made, graph))
+    assert np.array_equal(found, wanted, equal_nan=True)
 
 
 def residual(seed: int = 0) -> Graph:
