@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kcompiler
+from kcompiler.errors import ModelError
 from kcompiler.frontend import load_model
 from kcompiler.graph.interpreter import run_graph
 from kcompiler.graph.node import Array
@@ -158,6 +159,53 @@ def test_what_has_no_form_says_so(attributes: dict[str, Any], reason: str) -> No
     assert reason in host.reason  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("window", [0, 3])
+def test_a_window_needs_an_order(window: int) -> None:
+    """As in onnxruntime."""
+    proto, feeds = made(operands(1, 1, 7, [7], 8), causal=0, local_window_size=window)
+    with pytest.raises(ModelError) as error:
+        load_model(proto)
+    assert str(error.value) == (
+        "error: GroupQueryAttention has causal=0 and a window\n"
+        "  at: GroupQueryAttention_0\n"
+        "  because: only attention to earlier tokens has a window\n"
+        "  try: export it with causal=1, or leave local_window_size out"
+    )
+    with pytest.raises(Exception, match="local_window_size must be -1 when causal is 0"):
+        on_onnxruntime(proto, feeds)
+
+
+# New tokens, rows of the cache, all tokens, and where sequences end.
+ENDS: list[tuple[int, int, int, list[int], str]] = [
+    (1, 7, 8, [8], "8 in seqlens_k, the index of a sequence's last token, which is 0 to 7 here"),
+    (1, 7, 8, [7, -1], "-1 in seqlens_k, the index of a sequence's last token, which is 0 to 7"),
+    (1, 12, 8, [12], "12 in seqlens_k, the index of a sequence's last token, which is 0 to 11"),
+    (3, 5, 8, [1], "1 in seqlens_k, the index of a sequence's last token, which is 2 to 7 here"),
+    (6, 0, 6, [6], "6 in seqlens_k, the index of a sequence's last token, which is 0 to 5 here"),
+]
+
+
+@pytest.mark.parametrize(("new", "room", "total", "lasts", "reason"), ENDS)
+def test_a_sequence_cannot_end_there(
+    new: int, room: int, total: int, lasts: list[int], reason: str
+) -> None:
+    """Nor does onnxruntime take it."""
+    proto, feeds = made(operands(len(lasts), new, room, lasts, total), (5, 6))
+    (host,) = hosts(load_model(proto))
+    assert f"GroupQueryAttention with {reason}" in host.reason  # type: ignore[attr-defined]
+    with pytest.raises(Exception, match=r"out of range|too small"):
+        on_onnxruntime(proto, feeds)
+
+
+@pytest.mark.parametrize(
+    ("new", "room", "lasts"), [(6, 0, [0, 5]), (3, 5, [2]), (3, 5, [7]), (1, 9, [0, 8])]
+)
+def test_where_a_sequence_may_end(new: int, room: int, lasts: list[int]) -> None:
+    proto, feeds = made(operands(len(lasts), new, room, lasts, 8 if room else new), (5, 6))
+    assert not hosts(load_model(proto))
+    on_onnxruntime(proto, feeds)
+
+
 def test_an_unknown_total_says_so() -> None:
     proto, feeds = made(operands(1, 1, 7, [7], 8), known=())
     (host,) = hosts(load_model(proto))
@@ -170,8 +218,8 @@ def test_all_of_it_runs_on_the_npu(known: tuple[int, ...]) -> None:
     """Compiled, in float16; a sequence that is shorter than another."""
     options = {"do_rotary": 1, "softcap": 4.0, "smooth_softmax": 1, "local_window_size": 5}
     proto, feeds = made(operands(2, 1, 12, [7, 4], 8), known, **options)
-    compiled = kcompiler.compile(proto, "rebel")
     compiled = kcompiler.compile(proto, "rebel", strict=True)
     assert compiled.report().host_nodes == 0
+    assert compiled.verify(feeds).ok
     ours, theirs = compiled.run(feeds), on_onnxruntime(proto, feeds)
     np.testing.assert_allclose(ours["y0"], theirs["y0"], 0.01, 0.01)

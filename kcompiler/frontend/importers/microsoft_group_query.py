@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kcompiler.errors import ModelError
 from kcompiler.frontend.errors import NotExpressible
 from kcompiler.frontend.helpers import table_size
 from kcompiler.frontend.importers.attention import repeated
@@ -79,12 +80,16 @@ def group_query_attention(node: Node) -> list[Op | None]:
 
 
 def _check(node: Node) -> None:
-    """Raise `NotExpressible` for what has no form here."""
+    """Raise `NotExpressible` for what has no form here, `ModelError` for what has no meaning."""
     for index, what in _UNLIKE.items():
         if node.get(index) is not None:
             raise NotExpressible(f"GroupQueryAttention with {what}")
     if node.flag("sliding_window_cache"):
         raise NotExpressible("GroupQueryAttention with a cache that evicts")
+    if not node.flag("causal", True) and node.integer("local_window_size", -1) != -1:
+        why = "only attention to earlier tokens has a window"
+        fix = "export it with causal=1, or leave local_window_size out"
+        raise ModelError("GroupQueryAttention has causal=0 and a window", node.name, why, fix)
     if node.wants(3) or node.integer("qk_output", 0):
         raise NotExpressible("GroupQueryAttention with its scores as a result")
 
@@ -108,6 +113,7 @@ def _operands(node: Node) -> tuple[Op, Op, Op]:
 def _lengths(node: Node, q: Op) -> _Lengths:
     batch, new = q.shape[:2]
     total = int(node.known(6).reshape(-1)[0])
+    _check_lasts(node, new, total)
     if total == new:  # the first tokens of all sequences
         return _Lengths(new, total, np.zeros(batch, np.int64))
     last = node[5]
@@ -115,6 +121,21 @@ def _lengths(node: Node, q: Op) -> _Lengths:
         return _Lengths(new, total, last.value.reshape(-1).astype(np.int64) + 1 - new)
     count = build.cast(build.reshape(last, (batch,)), I64)
     return _Lengths(new, total, ops.Add(count, build.constant(1 - new, I64)))
+
+
+def _check_lasts(node: Node, new: int, total: int) -> None:
+    """Raise `NotExpressible` where a known sequence ends where none can."""
+    last, past = node[5], node.get(3)
+    if not isinstance(last, Constant):
+        return
+    room = total if past is None else max(total, past.shape[2])
+    least = 0 if total == new else new - 1
+    wrong = next((n for n in last.value.reshape(-1).tolist() if not least <= n < room), None)
+    if wrong is not None:
+        raise NotExpressible(
+            f"GroupQueryAttention with {wrong} in seqlens_k, the index of a sequence's last token, "
+            f"which is {least} to {room - 1} here"
+        )
 
 
 def _places(node: Node, lengths: _Lengths) -> Op:
