@@ -12,7 +12,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
 import click
@@ -42,8 +44,16 @@ class Commands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {name for p in self.get_params(ctx) for name in p.opts}
         if args and args[0] not in own and args[0] not in self.list_commands(ctx):
+            self._check_model(ctx, args[0])
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
+
+    def _check_model(self, ctx: click.Context, name: str) -> None:
+        """A word that is no option and no file may be a command with a slip."""
+        near = get_close_matches(name, self.list_commands(ctx), 1)
+        if near and not Path(name).exists():
+            why = "there is no such file either"
+            raise UsageError(f"there is no command {name!r}", why=why, fix=f"kcompile {near[0]}")
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
@@ -82,9 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()  # whoever reads it has gone
         return 0
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nobody else catches it
         if debug:
-            raise
+            traceback.print_exception(error)
         return _report(error)
     return code if isinstance(code, int) else 0
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 WHAT = "cannot read the package"
 ANOTHER = "give the path of a model.kpkg, as kcompile writes it"
+A_MODEL = "if it is an ONNX model, compile it first: kcompile MODEL --target T"
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ def _check_header(file: memoryview) -> bytes:
     """The envelope, once its length and its hash are right."""
     if not file or bytes(file[: len(MAGIC)]) != MAGIC[: len(file)]:
         begin = bytes(file[: len(MAGIC)])
-        raise DefectError(f"it begins with {begin!r}, a package with {MAGIC!r}", ANOTHER)
+        fix = A_MODEL if begin[:1] == b"\x08" else ANOTHER
+        raise DefectError(f"it begins with {begin!r}, a package with {MAGIC!r}", fix)
     if len(file) < HEADER_BYTES:
         raise DefectError(f"the file has {len(file)} bytes, a header has {HEADER_BYTES}")
     _, version, reserved, size, length = HEAD.unpack_from(file)

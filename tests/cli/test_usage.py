@@ -342,9 +342,39 @@ def test_bugs_are_reported_without_a_traceback(capsys: Capture) -> None:
 
 @pytest.mark.usefixtures("broken")
 @pytest.mark.parametrize("arguments", [["--debug", "m.onnx", *T], ["m.onnx", *T, "--debug"]])
-def test_debug_shows_the_traceback(arguments: list[str]) -> None:
-    with pytest.raises(ZeroDivisionError):
-        cli.main(arguments)
+def test_debug_shows_the_traceback(arguments: list[str], capsys: Capture) -> None:
+    assert cli.main(arguments) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("Traceback (most recent call last):\n")
+    assert "ZeroDivisionError: of something\nand more\nerror: internal error\n" in text
+
+
+def test_debug_changes_no_exit_code(capsys: Capture) -> None:
+    assert cli.main(["--debug", "none.onnx", *T]) == 2
+    assert "UsageError" in capsys.readouterr().err
+
+
+def test_a_command_with_a_slip(capsys: Capture) -> None:
+    assert cli.main(["inpsect", "a.kpkg"]) == 2
+    assert capsys.readouterr().err == (
+        "error: there is no command 'inpsect'\n"
+        "  because: there is no such file either\n"
+        "  try: kcompile inspect\n"
+    )
+
+
+def test_models_and_packages_are_told_apart(capsys: Capture) -> None:
+    Path("m.kpkg").write_bytes(b"KPKG\r\n\x1a\n and more")
+    Path("m.onnx").write_bytes(models.linear())
+    assert cli.main(["m.kpkg", *T, "-o", "other.kpkg"]) == 2
+    assert capsys.readouterr().err == (
+        "error: this is a package of kcompile, not an ONNX model\n"
+        "  at: m.kpkg\n"
+        "  try: kcompile run and inspect take packages; a compilation takes the model that it is from\n"
+    )
+    assert cli.main(["inspect", "m.onnx"]) == 2
+    text = capsys.readouterr().err
+    assert "if it is an ONNX model, compile it first: kcompile MODEL --target T" in text
 
 
 def test_an_interrupt(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
