@@ -59,9 +59,7 @@ def _parse(data: memoryview, folder: Path | None, name: str) -> Source:
     if not len(data):
         raise _no_onnx(name, "it is empty")
     if data[: len(PACKAGE)] == PACKAGE:
-        fix = (
-            "kcompile run and inspect take packages; a compilation takes the model that it is from"
-        )
+        fix = "kcompile run and inspect take packages; give the model that it is from"
         raise UsageError("this is a package of kcompile, not an ONNX model", name, fix=fix)
     skeleton, weights = cut_weights(data)
     model = ModelProto()

@@ -370,7 +370,7 @@ def test_models_and_packages_are_told_apart(capsys: Capture) -> None:
     assert capsys.readouterr().err == (
         "error: this is a package of kcompile, not an ONNX model\n"
         "  at: m.kpkg\n"
-        "  try: kcompile run and inspect take packages; a compilation takes the model that it is from\n"
+        "  try: kcompile run and inspect take packages; give the model that it is from\n"
     )
     assert cli.main(["inspect", "m.onnx"]) == 2
     text = capsys.readouterr().err
