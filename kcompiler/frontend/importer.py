@@ -76,17 +76,17 @@ class Importer:
     ) -> None:
         for index, tensor in enumerate(graph.initializer):
             if tensor.name in needed:
-                scope.values[tensor.name] = self._initializer(tensor, weights.get(index))
+                scope.values[tensor.name] = self._initializer(tensor, weights.get(index), scope)
         for sparse in graph.sparse_initializer:
             if sparse.values.name in needed:
                 value = dense(sparse, self.decode)
                 scope.values[sparse.values.name] = self.settle.keep(Constant(value))
 
-    def _initializer(self, tensor: TensorProto, raw: memoryview | None) -> Value:
+    def _initializer(self, tensor: TensorProto, raw: memoryview | None, scope: Scope) -> Value:
         if tensor.data_type == TensorProto.STRING:
             node = NodeProto(op_type="Constant", output=[tensor.name])
             node.attribute.add(name="value", type=AttributeProto.TENSOR, t=tensor)
-            alone = Scope({"": schemas.NEWEST})
+            alone = Scope({"": scope.opsets.get("", schemas.NEWEST)})
             (result,) = self.host.place(node, tensor.name, alone, {}, "it is text")
             return result  # type: ignore[return-value]  # its output has a name
         value = decode(tensor, self.source.external, raw)

@@ -52,17 +52,24 @@ def merged(parts: Iterable[Part], opsets: Mapping[str, int]) -> Part:
     work: dict[int, Work] = {}
     inputs: dict[str, Op] = {}
     open_: dict[str, OpenInput] = {}
+    known = dict(opsets)
     for part in parts:
-        if any(opsets.get(d, v) != v for d, v in part.opsets.items()):
-            raise UnsupportedError(
-                "host operators of two opsets meet",
-                why="a function of the model imports another opset than the model",
-                fix="convert the model to one opset: onnx.version_converter",
-            )
+        for domain, version in part.opsets.items():
+            if known.setdefault(domain, version) != version:
+                raise _of_two_opsets(domain, known[domain], version)
         work.update((id(w), w) for w in part.work)
         inputs.update(part.inputs)
         open_.update(part.open)
-    return Part(tuple(work.values()), inputs, opsets, open_)
+    return Part(tuple(work.values()), inputs, known, open_)
+
+
+def _of_two_opsets(domain: str, one: int, other: int) -> UnsupportedError:
+    return UnsupportedError(
+        "host operators of two opsets meet",
+        why=f"some are of opset {one} of {domain or 'ai.onnx'}, others, of a function of the model "
+        f"or of the standard, of opset {other}",
+        fix="convert the model to one opset: onnx.version_converter",
+    )
 
 
 def inputs_of(value: object) -> list[str]:

@@ -61,7 +61,10 @@ def verify(
     return Verification(*found, tuple(name for name, x in feeds.items() if _has_nan(x)))
 
 
-def _has_nan(x: Array) -> bool:
+def _has_nan(x: Any) -> bool:
+    """Whether a tensor, or one of a sequence, has a NaN."""
+    if not isinstance(x, np.ndarray):
+        return isinstance(x, list | tuple) and any(map(_has_nan, x))
     return is_float(x.dtype) and bool(np.isnan(x.astype(F32, copy=False)).any())
 
 

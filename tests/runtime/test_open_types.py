@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import kcompiler
 from kcompiler.api import CompiledModel
@@ -173,3 +173,30 @@ def test_names_of_types() -> None:
     assert dict(kcompiler.compile(sequence()).compilation.inputs)["q"] == OpenType(
         "seq(tensor(float))"
     )
+
+
+@pytest.mark.parametrize("opset", [13, 17, 20, 21])
+def test_text_that_is_a_weight(opset: int) -> None:
+    """Among the weights, as exporters of tokenizers and classifiers leave it: of any opset."""
+    string = TensorProto.STRING
+    nodes = [
+        helper.make_node("Gather", ["k", "i"], ["labels"]),
+        helper.make_node("Cast", ["k2"], ["numbers"], to=F),
+        helper.make_node("Mul", ["x", "numbers"], ["y"]),
+    ]
+    ends = [("i", I64, [3]), ("x", F, [2])], [("labels", string, [3]), ("y", F, [2])]
+    inputs, outputs = ([helper.make_tensor_value_info(*v) for v in end] for end in ends)
+    weights = [
+        numpy_helper.from_array(np.array(["cat", "hündin"], object), "k"),
+        numpy_helper.from_array(np.array(["0.5", "-3"], object), "k2"),
+    ]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
+    source = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    feeds = {"i": np.array([1, 0, 1]), "x": np.array([3, -4], np.float32)}
+    compiled = kcompiler.compile(source, precision="f32")
+    assert compiled.verify(feeds).first_failure is None
+    found = compiled.run(feeds)
+    names = [o.name for o in outputs]
+    expected = HostModel(source.SerializeToString()).run(names, feeds)
+    same([found[name] for name in names], expected)
+    assert expected[0].tolist() == ["hündin", "cat", "hündin"]
