@@ -51,7 +51,7 @@ class Commands(click.Group):
     def _check_model(self, ctx: click.Context, name: str) -> None:
         """A word that is no option and no file may be a command with a slip."""
         near = get_close_matches(name, self.list_commands(ctx), 1)
-        if near and not Path(name).exists():
+        if near and not name.startswith("-") and not Path(name).exists():
             why = "there is no such file either"
             raise UsageError(f"there is no command {name!r}", why=why, fix=f"kcompile {near[0]}")
 

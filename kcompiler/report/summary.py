@@ -124,7 +124,7 @@ def audited(audit: Audit) -> str:
         return text
     text += f"; {count(audit.macs)} MACs"
     share = percent(audit.derived / audit.macs)
-    return f"{text}, {share} as the ONNX graph asks" if audit.derived else f"{text} counted"
+    return f"{text}, {share} counted in the ONNX graph too" if audit.derived else f"{text} counted"
 
 
 def describe(error: OutputError) -> str:
