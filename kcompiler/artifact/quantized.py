@@ -35,6 +35,7 @@ _NUMBERS: dict[str, type] = {
     "more": bool,
     "given": bool,
     "weights": str,
+    "kind": str,
 }
 _AT = ("facts", "quantization")
 

@@ -59,7 +59,8 @@ class GroupWeights(Pass):
         if self.log is not None:
             words = f"{self.kind} in groups of {self.size}"
             remarks = () if rows else (_nothing(words, whys),)
-            self.log.append(Report(layers=tuple(rows), weights=words, remarks=remarks))
+            report = Report(layers=tuple(rows), weights=words, remarks=remarks, kind=self.kind)
+            self.log.append(report)
         return made
 
     def _product(

@@ -63,7 +63,7 @@ class Quantize(Pass):
 
     def run(self, ir: Graph) -> Graph:
         if any(isinstance(n, QuantizeOp | Dequantize) for n in ir.nodes):
-            return self._told(ir, Report(given=True))
+            return self._told(ir, Report(given=True, kind=""))
         graph = widened(ir)
         if self.plan is not None and self.plan.report is not None:
             return self._planned(graph, self.plan)

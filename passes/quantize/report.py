@@ -27,8 +27,8 @@ class Report:
 
     Ranges come from `samples` runs, of which there were `more`; roundings, biases and ratios from
     the first `walked`. `given` says that the model came quantized. Where `weights` alone are
-    integers, in words, layers say how near these are. `remarks` are sentences beside the tables,
-    `kind` the narrow numbers.
+    integers, in words, layers say how near these are. `kind` says what the narrow numbers are, of a
+    model that came quantized nothing. `remarks` are sentences beside the tables.
     """
 
     tensors: tuple[Stored, ...] = ()
@@ -46,7 +46,7 @@ class Report:
     def json(self) -> dict[str, Any]:
         """The report as an object, without what are notes alone."""
         found = asdict(replace(self, remarks=()))
-        del found["remarks"], found["kind"]
+        del found["remarks"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
 
     def notes(self) -> tuple[str, ...]:

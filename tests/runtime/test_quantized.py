@@ -279,9 +279,27 @@ def test_data_for_buckets_have_the_largest_extents(examples: Path, digits: Array
         )
 
 
+@pytest.mark.parametrize(
+    ("precision", "kind"), [("int8", "int8"), ("fp8", "fp8"), ("fp8-weights", "fp8")]
+)
+def test_reports_say_what_the_narrow_numbers_are(
+    examples: Path, digits: Array, precision: str, kind: str
+) -> None:
+    """Also those of a package that was read."""
+    data = None if "weights" in precision else digits
+    made = kcompiler.compile(
+        examples / "mnistnet.onnx", precision=precision, dims={"s77": 1}, calibration=data
+    )
+    for model in (made, kcompiler.load(made.to_bytes())):
+        report = model.report().quantization
+        assert report is not None
+        assert report["kind"] == kind
+
+
 FORGED: list[tuple[str, Any]] = [
     ("samples", "many"),
     ("more", 1),
+    ("kind", 8),
     ("layers", None),
     ("layers", [{"name": "x"}]),
     ("layers", [{"name": "x", "operator": 3, "sqnr_db": None, "cosine": 1.0}]),
