@@ -43,6 +43,9 @@ class HostSegment:
 
 Segment: TypeAlias = NpuSegment | HostSegment
 
+CONVERSIONS = ("Cast", "QuantizeLinear", "DequantizeLinear")
+"""Operators that change how numbers are stored: the host's at the inputs and outputs of a model."""
+
 
 @dataclass(frozen=True)
 class Compilation:

@@ -1,10 +1,10 @@
-"""`--strict`: a model that needs the host for more than casts is an error."""
+"""`--strict`: a model that needs the host for more than casts of inputs and outputs is an error."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kcompiler.compilation import HostSegment
+from kcompiler.compilation import CONVERSIONS, HostSegment
 from kcompiler.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ _MOST = 20
 def host_work(compilation: Compilation) -> list[tuple[str, str, str]]:
     """(ONNX node, operator, why) of all on the host, casts of inputs and outputs aside.
 
-    What is there only because crossing to its neighbours would cost more is no work of its own.
+    Conversions to integers with a scale, and back, are such casts. What is there only because
+    crossing to its neighbours would cost more is no work of its own.
     """
     members = compilation.buckets.members if compilation.buckets is not None else ()
     every = [b.compilation for b in members] or [compilation]
@@ -33,7 +34,7 @@ def _work(compilation: Compilation) -> Iterator[tuple[str, str, str]]:
         if isinstance(segment, HostSegment):
             border = given.issuperset(segment.inputs) or wanted.issuperset(segment.outputs)
             for node, operator, why in segment.operators:
-                if (operator != "Cast" or not border) and node not in segment.beside:
+                if (operator not in CONVERSIONS or not border) and node not in segment.beside:
                     yield node, operator, why
 
 

@@ -7,10 +7,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from onnx import ModelProto
 
 from kcompiler.graph.node import Constant, Graph, Input, Op
-from kcompiler.graph.operators import Fused, Host, Item, TopKIndices, TopKValues
+from kcompiler.graph.operators import (
+    Add,
+    Cast,
+    Div,
+    Fused,
+    Host,
+    Item,
+    Max,
+    Min,
+    Mul,
+    Reshape,
+    Round,
+    Sub,
+    TopKIndices,
+    TopKValues,
+)
+from kcompiler.graph.types import is_float
 
 Refused = Sequence[tuple[tuple[str, ...], str]]
 _ONNX_NAMES: dict[type[Op], str] = {TopKIndices: "TopK", TopKValues: "TopK"}
+_BACK: set[type[Op]] = {Cast, Sub, Mul, Reshape}
+_NARROWING: set[type[Op]] = {Cast, Div, Mul, Round, Add, Max, Min, Reshape}
 
 
 def operators_of(graph: Graph, refused: Refused) -> tuple[tuple[str, str, str], ...]:
@@ -33,8 +51,27 @@ def _parts(op: Op) -> Iterable[tuple[str, str]]:
     if isinstance(op, Host):
         return _kept(op)
     if isinstance(op, Fused):
-        return {k: v for node in op.body.nodes for k, v in _small(node)}.items()
+        stored = _conversion(op)
+        return {k: stored or v for node in op.body.nodes for k, v in _small(node)}.items()
     return () if isinstance(op, Item) else _small(op)
+
+
+def _conversion(kernel: Fused) -> str:
+    """The ONNX operator of a kernel that only stores numbers as integers, or as floats again."""
+    pairs = zip(kernel.body.inputs, kernel.operands, strict=True)
+    data = [i for i, given in pairs if not isinstance(given, Constant)]
+    known = {id(i) for i in kernel.body.inputs} - {id(i) for i in data}
+    work = [n for n in kernel.body.nodes if not isinstance(n, Input | Constant)]
+    for node in work:
+        varying = [o for o in node.operands if id(o) not in known and not isinstance(o, Constant)]
+        if len(data) != 1 or len(varying) > 1:
+            return ""
+    kinds = {type(n) for n in work}
+    if kinds <= _BACK and Mul in kinds and is_float(kernel.dtype) > is_float(data[0].dtype):
+        return "DequantizeLinear"
+    if kinds <= _NARROWING and Round in kinds and is_float(kernel.dtype) < is_float(data[0].dtype):
+        return "QuantizeLinear"
+    return ""
 
 
 def _small(op: Op) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -223,6 +224,39 @@ def test_explain(capsys: Capture) -> None:
     assert by_node["det"]["engine"] == "host"
     assert by_node["det"]["why"]
     assert by_node["mul"]["kernel"].startswith("2/k")
+
+
+def explained(capsys: Capture, *arguments: str) -> dict[str, dict[str, Any]]:
+    """The rows of `kcompile explain` by node."""
+    return {r["node"]: r for r in json.loads(output(capsys, "explain", *arguments, "--json"))}
+
+
+def test_explain_a_product_whose_result_the_host_makes_float(
+    capsys: Capture, examples: Path
+) -> None:
+    data = "--calibration", str(examples / "digits.npy")
+    model = str(examples / "mnistnet.onnx")
+    rows = explained(capsys, model, "-t", "warboy", "--dim", "s77=1", *data)
+    last = rows["node_linear_1"]
+    assert (last["engine"], last["macs"]) != ("host", None)
+    assert last["macs"] == 640
+    assert last["why"] == "DequantizeLinear of it on the host"
+    assert rows["input"]["engine"] == "host"
+    assert rows["node_relu_2"]["kernel"] == rows["node_Conv_55"]["kernel"]
+
+
+def test_explain_names_the_kernel_that_does_the_work(capsys: Capture) -> None:
+    """The projection reads the name of the attention behind it, and moves data for it."""
+    Path("attention.onnx").write_bytes(models.masked_attention())
+    rows = explained(capsys, "attention.onnx", *T)
+    where = {name: rows[name]["kernel"] for name in rows}
+    attention = {"scores", "mask", "softmax", "mix", "residual"}
+    assert {where[name] for name in attention} == {where["unsqueeze"]}
+    assert where["query"] == where["key"] == where["value"] != where["scores"]
+    assert where["less"] not in {where["scores"], where["query"]}
+    assert rows["scores"]["macs"] == 2 * 32 * 32 * 16
+    assert rows["query"]["macs"] == 32 * 16 * 16
+    assert [n for n in rows if rows[n]["macs"]] == ["query", "scores"]
 
 
 def test_targets(capsys: Capture) -> None:

@@ -13,6 +13,8 @@ import kcompiler
 from kcompiler import cli
 from kcompiler.compilation import Compilation, HostSegment
 from kcompiler.errors import UnsupportedError
+from kcompiler.frontend.export_operators import operators_of
+from kcompiler.graph.parse import parse_graph
 from kcompiler.strict import host_work, refuse_host_work
 from tests.runtime import dynamic_models
 from tests.runtime.models import divided, linear, moded, model, node
@@ -102,6 +104,55 @@ def test_casts_at_the_border_are_allowed_and_others_are_not() -> None:
     assert host_work(compilation(segment(cast, reads="h", makes="i"))) == [cast]
     other = ("t", "TopK", "no engine sorts")
     assert host_work(compilation(segment(cast, other))) == [other]
+
+
+def test_integers_at_the_border_are_casts_of_inputs_and_outputs(examples: Path) -> None:
+    """A chip of bytes has the host make them of floats and floats of them: both are listed."""
+    calibration = str(examples / "digits.npy")
+    made = kcompiler.compile(
+        examples / "mnistnet.onnx", "warboy", dims={"s77": 1}, calibration=calibration, strict=True
+    )
+    hosts = [s for s in made.compilation.segments if isinstance(s, HostSegment)]
+    assert [[o[:2] for o in s.operators] for s in hosts] == [
+        [("input", "QuantizeLinear")],
+        [("node_linear_1", "DequantizeLinear")],
+    ]
+
+
+BODY = """
+graph "g"(%0)
+%0: {given} = input("x")
+%1: {made} = Fused([%0]) {{
+    graph "body"(%0)
+    %0: {given} = input("x0")
+    %1: f32[] = const(2.0)
+{body}
+    return "y" = %{last}
+}}  # "node"
+return "y" = %1
+"""
+BACK = ("%2: f32[8] = Cast(%0, dtype=f32)", "%3: f32[8] = Mul(%2, %1)")
+NARROW = (
+    *("%2: f32[8] = Mul(%0, %1)", "%3: f32[8] = Round(%2)"),
+    "%4: i8[8] = Cast(%3, dtype=i8)",
+)
+KERNELS = {
+    "DequantizeLinear": ("i8", "f32", BACK),
+    "QuantizeLinear": ("f32", "i8", NARROW),
+    "Mul": ("i8", "f32", (BACK[0], "%3: f32[8] = Mul(%2, %2)")),  # squares
+    "Add": ("i8", "f32", (BACK[0], "%3: f32[8] = Add(%2, %1)")),
+    "Round": ("f32", "f32", NARROW[:2]),  # stays float
+    "Cast": ("f32", "i8", ("%2: i8[8] = Cast(%0, dtype=i8)",)),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_only_conversions_are_called_so(name: str) -> None:
+    given, made, lines = KERNELS[name]
+    body = "\n".join(f'    {line}  # "node"' for line in lines)
+    last, kinds = len(lines) + 1, {"given": f"{given}[8]", "made": f"{made}[8]"}
+    graph = parse_graph(BODY.format(**kinds, body=body, last=last))
+    assert operators_of(graph, ()) == (("node", name, ""),)
 
 
 @pytest.mark.parametrize("back", [False, True])

@@ -54,6 +54,33 @@ def linear() -> bytes:
     )
 
 
+def masked_attention() -> bytes:
+    """Attention over 32 rows of 16 features with a mask and a residual; all read one projection."""
+    return model(
+        [
+            node("Cast", "mask", "m", "cast", to=TensorProto.FLOAT),
+            node("Sub", "one m", "l", "less"),
+            node("Mul", "l far", "a", "add"),
+            node("Unsqueeze", "a axis", "u"),
+            node("MatMul", "x w", "q", "query"),
+            node("MatMul", "x w", "k", "key"),
+            node("MatMul", "x w", "v", "value"),
+            node("Transpose", "k", "t", "turn", perm=[0, 2, 1]),
+            node("MatMul", "q t", "s", "scores"),
+            node("Add", "s u", "n", "mask"),
+            node("Softmax", "n", "p", axis=-1),
+            node("MatMul", "p v", "o", "mix"),
+            node("Add", "o x", "y", "residual"),
+        ],
+        [("x", TensorProto.FLOAT, [1, 32, 16]), ("mask", TensorProto.INT64, [1, 32])],
+        [("y", TensorProto.FLOAT, [1, 32, 16])],
+        w=values(16, 16),
+        one=np.array(1, np.float32),
+        far=np.array(-10_000, np.float32),
+        axis=np.array([1]),
+    )
+
+
 def open_linear() -> bytes:
     """`linear` with an open batch."""
     return model(
