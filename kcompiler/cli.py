@@ -100,7 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _of_output(error: OSError) -> bool:
-    """Whether what prints has raised an error: it writes to nothing but standard output."""
+    """Whether what prints has raised an error.
+
+    It writes to the standard streams alone, and what is said aside, on standard error, raises none:
+    what is left there besides are listings (`--emit` with `--json`), of which nobody can be told.
+    """
     frames = list(traceback.walk_tb(error.__traceback__))
     printer = str(frames[-1][0].f_globals.get("__name__")).partition(".")[0] if frames else ""
     return printer in {"click", "rich"}

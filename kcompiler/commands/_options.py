@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -301,5 +302,6 @@ def print_table(*tables: Any, err: bool = False) -> None:
     """Tables on standard output, or on standard error."""
     from kcompiler.report.console import console
 
-    for table in tables:
-        console(err=err).print(table)
+    with suppress(OSError) if err else nullcontext():  # what is said aside stops no work
+        for table in tables:
+            console(err=err).print(table)

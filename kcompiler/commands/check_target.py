@@ -52,4 +52,6 @@ def _write_golden(target: str, path: str) -> int:
 
 def _said(text: str) -> None:
     """Progress: one line a category, for whoever waits."""
-    click.echo(text, err=True)
+    from kcompiler.report.console import say
+
+    say(text)

@@ -153,8 +153,8 @@ class _Speaker:
         self.verbose = verbose
 
     def phase(self, text: str) -> Any:
-        from kcompiler.report.console import phase
+        from kcompiler.report.console import phase, say
 
         if self.verbose:
-            click.echo(text, err=True)
+            say(text)
         return phase(text)

@@ -60,8 +60,10 @@ def _all(as_json: bool) -> int:
         options.print_json({"targets": [target_summary(each) for each in found]})
     else:
         options.print_table(target_table(found))
+    from kcompiler.report.console import say
+
     for each in broken:
-        click.echo(each, err=True)
+        say(each)
     return int(bool(broken))
 
 

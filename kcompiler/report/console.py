@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
+import click
 from rich.console import Console
 
 PATIENCE = 2.0
@@ -19,6 +21,12 @@ def console(*, err: bool = False) -> Console:
     stream = sys.stderr if err else sys.stdout
     width = None if stream.isatty() else WIDTH
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def say(text: Any) -> None:
+    """A line on standard error for whoever looks: where it cannot be written, the work goes on."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 @contextmanager

@@ -63,6 +63,20 @@ def test_standard_output_is_full(arguments: list[str]) -> None:
     assert done.returncode == 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+@pytest.mark.parametrize("option", [["-v"], ["--emit", "asm"]], ids=" ".join)
+def test_what_is_said_aside_stops_no_work(option: list[str]) -> None:
+    command = [sys.executable, "-m", "kcompiler.cli", "m.onnx", *T, "--no-verify", *option]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=full, env=env, text=True, check=False
+        )
+    assert done.returncode == 0
+    assert done.stdout
+    assert Path("m.kpkg").exists()
+
+
 NO_FOLDER = (
     "  because: there is no folder no\n  try: make the folder first, or choose another one\n"
 )
