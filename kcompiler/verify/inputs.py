@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from kcompiler.graph.operators import Equal, Fused, Gather
 from kcompiler.graph.types import BOOL, TensorType, is_float
 
 _SEED = 20_240_229
-_MOST = 1 << 40  # bytes of an input that are made up
+_MOST = 1 << 29  # elements of all that is made up: each takes up to 16 bytes on the way
 _MASKS = ("mask",)
 _BYTES = ("int8", "uint8")
 
@@ -23,9 +23,11 @@ def sample_inputs(graph: Graph, given: Mapping[str, Array] | None = None) -> dic
 
     Floats are standard normal; masks and booleans are ones; integers that look something up in a
     table stay inside it, a single one that the model compares with a constant (a mode, a rate) is
-    this constant, other bytes take their whole range, other integers are 0 or 1.
+    this constant, other bytes take their whole range, other integers are 0 or 1. Raises
+    `UsageError` where that would be more data than a computer has room for.
     """
     given = given or {}
+    _check_size([node for node in graph.inputs if node.name not in given])
     return dict(given) | {
         node.name: _sample(graph, node, number)
         for number, node in enumerate(graph.inputs)
@@ -33,12 +35,20 @@ def sample_inputs(graph: Graph, given: Mapping[str, Array] | None = None) -> dic
     }
 
 
+def _check_size(made: Sequence[Input]) -> None:
+    """Raise `UsageError` before inputs out of all proportion are made; it names the largest."""
+    total = sum(node.type.size for node in made)
+    if total <= _MOST:
+        return
+    largest = max(made, key=lambda node: node.type.size)
+    rest = "" if len(made) == 1 else f" of the {total:,} of all inputs"
+    why = f"{largest.type} has {largest.type.size:,} elements{rest}; up to {_MOST:,} are made up"
+    fix = "make its dimensions smaller, give it (--input), or do not verify (--no-verify)"
+    raise UsageError(f"there is no data to verify with for input {largest.name!r}", "", why, fix)
+
+
 def _sample(graph: Graph, node: Input, number: int) -> Array:
     kind, rng = node.type, np.random.default_rng([_SEED, number])
-    if kind.size * kind.dtype.itemsize > _MOST:
-        why = f"{kind} takes {kind.size * kind.dtype.itemsize:,} bytes"
-        fix = "make its dimensions smaller, or do not verify (--no-verify)"
-        raise UsageError(f"there is no data to verify with for input {node.name!r}", "", why, fix)
     if is_position(node.name):
         return np.arange(kind.size, dtype=kind.dtype).reshape(kind.shape)
     if kind.dtype == BOOL or any(word in node.name.lower() for word in _MASKS):

@@ -195,7 +195,10 @@ def test_more_data_than_can_be(capsys: Capture) -> None:
     assert cli.main(arguments) == 2
     text = capsys.readouterr().err
     assert text.startswith("error: there is no data to verify with for input 'x'\n  because: f32[")
-    assert text.endswith("\n  try: make its dimensions smaller, or do not verify (--no-verify)\n")
+    assert text.endswith(
+        "elements; up to 536,870,912 are made up\n  try: make its dimensions smaller, "
+        "give it (--input), or do not verify (--no-verify)\n"
+    )
 
 
 # ------------------------------------------------------------------ JSON

@@ -1,7 +1,11 @@
 """Inputs that nobody gave: sensible, and the same each time."""
 
-import numpy as np
+import tracemalloc
 
+import numpy as np
+import pytest
+
+from kcompiler.errors import UsageError
 from kcompiler.graph.node import Constant, Graph, Input
 from kcompiler.graph.operators import Add, Cast, Equal, Gather, Reshape
 from kcompiler.graph.types import BOOL, F32, I32, I64, TensorType, parse_dtype
@@ -69,6 +73,23 @@ def test_bytes_take_their_whole_range_and_other_integers_two_values() -> None:
     assert (found["pixels"].min(), found["pixels"].max()) == (0, 255)
     assert (found["signed"].min(), found["signed"].max()) == (-128, 127)
     assert sorted(set(found["other"].tolist())) == [0, 1]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_more_than_a_computer_holds_is_not_made_up(count: int) -> None:
+    """One input, or all together; what is given takes no room."""
+    kind = TensorType(BOOL, ((1 << 30) // count, 1))
+    inputs = [Input(f"x{i}", kind) for i in range(count)]
+    tracemalloc.start()
+    with pytest.raises(UsageError) as error:
+        sample_inputs(graph(*inputs))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+    assert error.value.what == "there is no data to verify with for input 'x0'"
+    assert f"{kind.size:,} elements" in error.value.why
+    assert ("1,073,741,823 of all inputs" in error.value.why) == (count == 3)
+    given = {x.name: np.broadcast_to(np.bool_(True), kind.shape) for x in inputs}
+    assert sample_inputs(graph(*inputs), given) == given
 
 
 def test_what_is_given_stays() -> None:
