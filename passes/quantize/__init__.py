@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kcompiler.calibration import Histogram, check_observer
+from kcompiler.calibration import Histogram
 from kcompiler.errors import UsageError
 from kcompiler.graph.interpreter import HostRunner
 from kcompiler.graph.node import Array, Graph, Op
@@ -18,6 +18,7 @@ from kcompiler.passes.quantize.insert import Insert
 from kcompiler.passes.quantize.layers import Layer, find_layers, source, why_float
 from kcompiler.passes.quantize.plan import Plan
 from kcompiler.passes.quantize.points import every, needed
+from kcompiler.passes.quantize.ranges import check as check_for
 from kcompiler.passes.quantize.report import Report, reported
 from kcompiler.passes.quantize.sensitivity import Sensitivity, choose_kept
 from kcompiler.passes.quantize.walk import Decisions, Settings, Walk, histograms
@@ -117,7 +118,7 @@ class Quantize(Pass):
         return graph
 
     def _check(self) -> None:
-        check_observer(self.observer)
+        check_for(self.observer, format_of(self.kind))
         if not self.samples:
             why = "ranges are learnt from samples of the inputs"
             what = f"{self.kind} needs calibration data"

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kcompiler.calibration import OBSERVERS, Histogram, observe
+from kcompiler.calibration import Histogram
 from kcompiler.graph.interpreter import HostRunner, run_nodes
 from kcompiler.graph.node import Array, Graph, Input, Op
 from kcompiler.graph.operators import Host, Item
 from kcompiler.passes.quantize.formats import INT8, Format
 from kcompiler.passes.quantize.layers import Layer, bias_of, source
 from kcompiler.passes.quantize.measure import OutputReport, Ratio, finite, report_output
+from kcompiler.passes.quantize.ranges import observed, observers
 from kcompiler.passes.quantize.rounding import moments, round_weights
 from kcompiler.passes.quantize.scheme import Scheme
 from kcompiler.passes.quantize.weights import Weights, quantize_weights
@@ -235,10 +236,10 @@ class Walk:
     def _choose(self, node: Op, seen: Histogram) -> None:
         """The scheme of a tensor: the one whose numbers are nearest to float32's."""
         observer = self.settings.observer
-        names = tuple(OBSERVERS) if observer == "auto" else (observer,)
-        symmetric = self.settings.symmetric or self._symmetric(node)
-        ranges = {n: observe(seen, n) for n in names}
         kind = self.settings.kind
+        names = observers(kind) if observer == "auto" else (observer,)
+        symmetric = self.settings.symmetric or self._symmetric(node)
+        ranges = {n: observed(seen, n, kind) for n in names}
         schemes = {n: Scheme.of(r, symmetric=symmetric, kind=kind) for n, r in ranges.items()}
         name = names[0]
         if len(names) > 1:
