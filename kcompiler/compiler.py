@@ -196,6 +196,7 @@ def quantize_for(
         samples=samples.runs,
         labels=samples.labels,
         more=samples.more,
+        notes=samples.notes,
         min_sqnr=wanted.min_sqnr if precision == "mixed" else 0.0,
         everything=target.integer_only,
         **_narrow(precision, target),
@@ -218,8 +219,19 @@ def _read(imported: Imported, wanted: Quantization) -> Samples:
     if wanted.data is None:
         return Samples(())
     found = read_samples(wanted.data, inputs, wanted.preprocess)
+    _check_labels(found, imported.graph)
     rows = {i.name: np.arange(i.type.size, dtype=i.dtype).reshape(i.shape) for i in places}
     return replace(found, runs=tuple({**feeds, **rows} for feeds in found.runs))
+
+
+def _check_labels(samples: Samples, graph: Graph) -> None:
+    """Raise `UsageError` for classes that no output has."""
+    shapes = [value.shape for _, value in graph.outputs]
+    classes = max((shape[1] for shape in shapes if len(shape) == 2), default=None)
+    largest = max((int(row.max()) for row in samples.labels or () if row.size), default=-1)
+    if classes is not None and largest >= classes:
+        why = f"the largest is {largest}, and the outputs have {classes} classes, from 0 on"
+        raise UsageError("the labels do not fit the model", why=why)
 
 
 def _narrow(precision: str, target: Target) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from kcompiler.calibration import remarks
 from kcompiler.calibration.files import PICTURES, read_archive, read_array, read_picture
-from kcompiler.calibration.preprocess import Preprocess
+from kcompiler.calibration.preprocess import LAYOUTS, Preprocess
 from kcompiler.errors import UsageError
 from kcompiler.graph.node import Array
 from kcompiler.graph.types import TensorType, is_float
@@ -35,12 +36,13 @@ _NUMBERS = "biuf"
 class Samples:
     """Inputs of runs, and the right class of each of their elements where the data say it.
 
-    `more` says that there were data beyond the limits.
+    `more` says that there were data beyond the limits, `notes` what a user should know of them.
     """
 
     runs: tuple[Feeds, ...]
     labels: tuple[Array, ...] | None = None
     more: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def read_samples(
@@ -64,7 +66,9 @@ def read_samples(
     kept = found[:limit]
     labels = tuple(label for _, label in kept if label is not None)
     whole = labels if len(labels) == len(kept) else None
-    return Samples(tuple(feeds for feeds, _ in kept), whole, len(found) > limit)
+    runs = tuple(feeds for feeds, _ in kept)
+    notes = (*reader.notes(), *remarks.constants(runs, inputs))
+    return Samples(runs, whole, len(found) > limit, notes)
 
 
 class _Reader:
@@ -73,6 +77,14 @@ class _Reader:
     def __init__(self, inputs: Inputs, preprocess: Preprocess) -> None:
         self.inputs = inputs
         self.preprocess = preprocess
+        self._notes: dict[str, None] = {}
+        self._bytes: dict[str, tuple[float, float]] = {}  # least and largest, by input
+
+    def notes(self) -> Iterator[str]:
+        """What a user should know of the samples so far."""
+        yield from self._notes
+        for name, limits in self._bytes.items():
+            yield remarks.raw_bytes(name, *limits)
 
     def samples(self, source: Source) -> Iterator[Run]:
         """Inputs and labels, run by run."""
@@ -104,6 +116,8 @@ class _Reader:
         if not files:
             fix = "give a folder of .npy files or of pictures"
             raise UsageError("the folder has no calibration data", str(path), fix=fix)
+        if others := remarks.listed(path, files):
+            self._notes[remarks.skipped(others, str(path))] = None
         for file in files:
             if file.suffix.lower() not in PICTURES:
                 yield from self._path(file)
@@ -120,10 +134,15 @@ class _Reader:
         batch = max(kind.shape[0], 1)
         if len(files) < batch:
             why = f"the model takes {batch} pictures at a time, and there are {len(files)}"
-            raise UsageError("there are too few pictures", str(where), why)
+            raise UsageError("there are too few pictures", str(where), why, _fewer(batch))
+        self._rest(len(files), batch, str(where))
         for start in range(0, len(files) - batch + 1, batch):
             pixels = [read_picture(f, height, width) for f in files[start : start + batch]]
             yield from self._alone(np.stack(pixels), str(where), layout="NHWC")
+
+    def _rest(self, count: int, size: int, where: str) -> None:
+        if count % size:
+            self._notes[remarks.left_out(count, size, count % size, where)] = None
 
     def _only(self, where: str) -> tuple[str, TensorType]:
         if len(self.inputs) != 1:
@@ -136,7 +155,7 @@ class _Reader:
         name, kind = self._only(where)
         layout = layout or self.preprocess.layout
         for each in self._runs(value, kind, where, layout):
-            yield {name: self._fitted(each, kind, where, layout)}, None
+            yield {name: self._fitted(name, each, kind, where, layout)}, None
 
     def _named(self, values: Mapping[str, Array], where: str) -> Iterator[Run]:
         names = {name for name, _ in self.inputs}
@@ -150,6 +169,8 @@ class _Reader:
             fix = f"numpy.savez(path, {missing[0]}=array)" if missing[0].isidentifier() else None
             why = f"given: {known}"
             raise UsageError("an input has no calibration data", missing[0], why, fix or "")
+        if others := given.keys() - names:
+            self._notes[remarks.unread(sorted(others), where)] = None
         layout = self.preprocess.layout
         parts = {n: self._runs(np.asarray(given[n]), k, where, layout) for n, k in self.inputs}
         count = len(next(iter(parts.values()), []))
@@ -159,7 +180,7 @@ class _Reader:
             raise UsageError("the inputs have different numbers of samples", where, why)
         marked = _labels(labels, count, where)
         for number in range(count):
-            feeds = {n: self._fitted(parts[n][number], k, where, layout) for n, k in self.inputs}
+            feeds = {n: self._fitted(n, parts[n][number], k, where, layout) for n, k in self.inputs}
             yield feeds, None if marked is None else marked[number]
 
     def _runs(self, value: Array, kind: TensorType, where: str, layout: str | None = None) -> Runs:
@@ -172,20 +193,23 @@ class _Reader:
         found = _shape_of_runs(value.shape, kind.shape, layout)
         if found is None:
             why = f"they are {list(value.shape)}, the input is {kind}"
-            fix = (
-                "say how they lie with --preprocess layout=NHWC"
-                if value.ndim > 2
-                else "the first dimension may count runs"
-            )
+            fix = _cure(value.shape, kind.shape)
             raise UsageError("the calibration data do not fit", where, why, fix)
+        if found[0] == "batched":
+            self._rest(len(value), max(kind.shape[0], 1), where)
         return _parts(value, *found)
 
-    def _fitted(self, part: Array, kind: TensorType, where: str, layout: str | None) -> Array:
+    def _fitted(
+        self, name: str, part: Array, kind: TensorType, where: str, layout: str | None
+    ) -> Array:
         """One run as the model takes it."""
         prepared = self.preprocess
         if prepared.layout != layout:
             prepared = Preprocess(prepared.scale, prepared.mean, prepared.std, layout)
-        x = prepared.apply(part) if is_float(kind.dtype) else part
+        x = prepared.apply(part, where) if is_float(kind.dtype) else part
+        if part.dtype == np.uint8 and is_float(kind.dtype) and prepared.idle and part.size:
+            low, high = self._bytes.get(name, (np.inf, -np.inf))
+            self._bytes[name] = min(low, float(part.min())), max(high, float(part.max()))
         if x.shape != kind.shape:
             x = np.moveaxis(x, -1, -3) if layout == "NHWC" else np.moveaxis(x, -3, -1)
         with np.errstate(all="ignore"):
@@ -215,6 +239,20 @@ def _shape_of_runs(
     return None
 
 
+def _cure(have: tuple[int, ...], want: tuple[int, ...]) -> str:
+    """What a user may do about an array of another shape."""
+    for layout in LAYOUTS:
+        if _shape_of_runs(have, want, layout) is not None:
+            return f"say how they lie with --preprocess layout={layout}"
+    if have and want and have[1:] == want[1:] and have[0] < want[0]:
+        return _fewer(want[0])
+    return "give arrays of the input's shape; one more dimension before it may count runs"
+
+
+def _fewer(batch: int) -> str:
+    return f"give {batch} or more, or compile for fewer at a time"
+
+
 def _orders(want: tuple[int, ...], layout: str | None) -> tuple[tuple[int, ...], ...]:
     """The shapes that a run may have in a layout; only images have one."""
     if layout is None or len(want) < _IMAGE:
@@ -242,6 +280,9 @@ def _labels(labels: Array | None, count: int, where: str) -> Array | None:
     flat = np.asarray(labels).reshape(-1)
     if flat.dtype.kind not in "iu" or not count or len(flat) % count:
         why = f"there are {len(flat)} of type {flat.dtype} for {count} runs"
+        raise UsageError("the labels do not fit the calibration data", where, why)
+    if flat.min() < 0:
+        why = f"the least is {flat.min()}, and they count classes from 0"
         raise UsageError("the labels do not fit the calibration data", where, why)
     return flat.astype(np.int64).reshape(count, -1)
 

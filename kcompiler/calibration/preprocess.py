@@ -27,23 +27,33 @@ class Preprocess:
         """Whether numbers stay as they are."""
         return (self.scale, self.mean, self.std) == ((1.0,), (0.0,), (1.0,))
 
-    def apply(self, x: Array) -> Array:
-        """The numbers, in float32; the order of dimensions stays."""
+    def apply(self, x: Array, where: str = "") -> Array:
+        """The numbers, in float32; the order of dimensions stays. `where` is their file."""
         if self.idle:
             return x
-        scale, mean, std = (self._spread(v, x) for v in (self.scale, self.mean, self.std))
-        return np.asarray((x.astype(np.float32) / scale - mean) / std, np.float32)
+        numbers = self.scale, self.mean, self.std
+        with np.errstate(all="ignore"):  # whoever takes the result asks whether it is finite
+            scale, mean, std = (self._spread(v, x, where) for v in numbers)
+            return np.asarray((x.astype(np.float32) / scale - mean) / std, np.float32)
 
-    def _spread(self, values: tuple[float, ...], x: Array) -> Array:
+    def _spread(self, values: tuple[float, ...], x: Array, where: str) -> Array:
         """Numbers of channels, so that they broadcast to the data."""
         if len(values) == 1:
             return np.asarray(values[0], np.float32)
         axis = -1 if self.layout == "NHWC" else -3
         if x.ndim < 3 or x.shape[axis] != len(values):
-            shape = list(x.shape)
-            why = f"the data are {shape}, and {self.layout or 'NCHW'} has its channels elsewhere"
-            raise UsageError(f"{len(values)} values a channel do not fit", why=why)
+            known = f"{x.shape[axis]} channels" if x.ndim >= 3 else "no channels"
+            why = f"the data are {list(x.shape)}, in {self.layout or 'NCHW'}: {known}"
+            what = f"{len(values)} values a channel do not fit"
+            raise UsageError(what, where, why, self._cure(values, x))
         return np.asarray(values, np.float32).reshape((-1,) + (1,) * (-axis - 1))
+
+    def _cure(self, values: tuple[float, ...], x: Array) -> str:
+        """What to do about values that are not as many as channels."""
+        axis, turned = (-3, "NCHW") if self.layout == "NHWC" else (-1, "NHWC")
+        if x.ndim >= 3 and x.shape[axis] == len(values):
+            return f"say how they lie with --preprocess layout={turned}"
+        return "give one value, or as many as the data have channels"
 
 
 def parse_preprocess(text: str) -> Preprocess:
@@ -62,8 +72,9 @@ def parse_preprocess(text: str) -> Preprocess:
     if layout is not None and layout not in LAYOUTS:
         raise UsageError(f"--preprocess: there is no layout {layout!r}", fix="NCHW or NHWC")
     numbers = {key: tuple(_number(key, v) for v in values) for key, values in found.items()}
-    if any(0 in numbers.get(key, ()) for key in ("scale", "std")):
-        raise UsageError("--preprocess divides by 0", fix="give scale and std other values")
+    if any(np.float32(v) == 0 for key in ("scale", "std") for v in numbers.get(key, ())):
+        why = "scale or std is 0, in float32"
+        raise UsageError("--preprocess divides by 0", why=why, fix="give both other values")
     return Preprocess(layout=layout, **numbers)
 
 
@@ -72,6 +83,13 @@ def _number(key: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = float("nan")
+    with np.errstate(over="ignore"):
+        narrow = np.float32(value)
+    if np.isfinite(value) and not np.isfinite(narrow):
+        why = "the largest float32 is about 3.4e38"
+        raise UsageError(
+            f"--preprocess: {key}={text!r} is too large", why=why, fix="check its unit"
+        )
     if not np.isfinite(value):
         raise UsageError(f"--preprocess: {key}={text!r} is no number", fix=f"write it as {_FORM}")
     return value

@@ -42,13 +42,14 @@ class Quantize(Pass):
     terms, for which an array of so many takes the same time, stay float there. A graph that has
     quantized tensors stays as it is: its scales are law. A `plan` takes what is decided for the
     first graph of a model to those for other extents of its dimensions. `samples` are inputs by
-    name, `labels` the classes of their elements, `more` says that there were others; what was
-    decided is appended to `log`.
+    name, `labels` the classes of their elements, `more` says that there were others, `notes` what
+    else is to be said of them; what was decided is appended to `log`.
     """
 
     samples: tuple[Mapping[str, Array], ...] = ()
     labels: tuple[Array, ...] | None = None
     more: bool = False
+    notes: tuple[str, ...] = ()
     observer: str = "auto"
     symmetric: bool = False
     bias_correction: bool = True
@@ -85,7 +86,7 @@ class Quantize(Pass):
             made, layers, _ = self._decide(graph, layers, whole=not kept)
         counts = len(self.samples), _walked(graph, self.samples)
         report = reported(graph, made, rows, counts, self.more)
-        report = replace(report, remarks=(*short, *remarks), kind=self.kind)
+        report = replace(report, remarks=(*self.notes, *short, *remarks), kind=self.kind)
         if self.plan is not None:
             self.plan.keep(graph, layers, made, report)
         return self._told(self._inserted(graph, layers, made), report)

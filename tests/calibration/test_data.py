@@ -16,6 +16,7 @@ from kcompiler.graph.node import Array
 from kcompiler.graph.types import F16, F32, I32, I64, TensorType
 
 IMAGES: Inputs = [("x", TensorType(F32, (1, 3, 4, 6)))]
+SIXTEEN: Inputs = [("x", TensorType(F32, (16, 3, 4, 6)))]
 TWO: Inputs = [("a", TensorType(F32, (2, 3))), ("ids", TensorType(I64, (2,)))]
 RNG = np.random.default_rng(0)
 
@@ -169,6 +170,9 @@ def test_pictures_of_another_size_are_cropped_in_the_middle(tmp_path: Path) -> N
 BAD: list[tuple[Any, Inputs, str]] = [
     (np.zeros((2, 5)), IMAGES, "the calibration data do not fit"),
     (np.zeros((2, 4, 6, 3)), IMAGES, "layout=NHWC"),
+    (np.zeros((2, 3, 4, 6)), [("x", TensorType(F32, (1, 4, 6, 3)))], "layout=NCHW"),
+    (np.zeros((2, 3, 4, 7)), IMAGES, "try: give arrays of the input's shape"),
+    (np.zeros((2, 3, 4, 6)), SIXTEEN, "try: give 16 or more, or compile for fewer at a time"),
     (np.array(["a", "b"]), IMAGES, "calibration data must be numbers"),
     (np.zeros((2, 3, 4, 6), complex), IMAGES, "calibration data must be numbers"),
     (np.full((2, 3, 4, 6), np.nan), IMAGES, "calibration data must be finite"),
@@ -189,6 +193,7 @@ BAD: list[tuple[Any, Inputs, str]] = [
     ({"a": np.zeros((5, 2, 3)), "ids": np.zeros((4, 2), int)}, TWO, "different numbers"),
     ({"x": np.zeros((2, 3, 4, 6)), "labels": np.zeros(3, int)}, IMAGES, "the labels do not fit"),
     ({"x": np.zeros((2, 3, 4, 6)), "labels": np.zeros(2)}, IMAGES, "the labels do not fit"),
+    ({"x": np.zeros((2, 3, 4, 6)), "labels": np.array([0, -1])}, IMAGES, "the least is -1"),
     ("/no/such/file.npy", IMAGES, "there is no such file or folder"),
 ]
 
@@ -217,3 +222,61 @@ def test_a_model_that_takes_no_pictures(tmp_path: Path) -> None:
     image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(UsageError, match="the model does not take pictures"):
         read_samples(tmp_path, [("x", TensorType(F32, (1, 1, 4, 6)))])
+
+
+def notes(source: Any, inputs: Inputs = IMAGES, **how: Any) -> tuple[str, ...]:
+    return read_samples(source, inputs, Preprocess(**how)).notes
+
+
+def test_data_as_they_should_be_have_no_notes() -> None:
+    assert notes(nchw(4)) == ()
+    assert notes(RNG.integers(0, 256, (2, 3, 4, 6)).astype(np.uint8), scale=(255.0,)) == ()
+    assert notes({"x": nchw(32), "labels": np.arange(32)}, SIXTEEN) == ()
+
+
+def test_bytes_as_they_are_are_said() -> None:
+    pixels = np.arange(72, dtype=np.uint8).reshape(1, 3, 4, 6)
+    (note,) = notes(pixels, layout="NCHW")
+    assert note.startswith("the calibration data of x are bytes as they are, from 0 to 71: no ")
+    assert "--preprocess scale=255" in note
+    assert notes(pixels, [("x", TensorType(I64, (1, 3, 4, 6)))]) == ()  # they are what it takes
+
+
+def test_what_fills_no_batch_is_said() -> None:
+    assert notes(nchw(17), SIXTEEN) == (
+        "the calibration data: 17 samples for runs of 16: the last 1 is left out",
+    )
+    (note,) = notes({"x": nchw(35)}, SIXTEEN)
+    assert note.endswith("35 samples for runs of 16: the last 3 are left out")
+
+
+def test_pictures_that_fill_no_batch_and_other_files_are_said(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for i in range(3):
+        pixels = RNG.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+        image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    for name in ("a.gif", "b.txt", "c.md", "d", ".hidden"):
+        (tmp_path / name).touch()
+    other, rest = notes(tmp_path, [("x", TensorType(F32, (2, 3, 4, 6)))], scale=(255.0,))
+    assert other.startswith(f"{tmp_path}: left out a.gif, b.txt, c.md and 1 more: what is read are")
+    assert rest == f"{tmp_path}: 3 samples for runs of 2: the last 1 is left out"
+
+
+def test_arrays_of_no_input_are_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=nchw(2), mask=nchw(2), labels=np.arange(2))
+    (note,) = notes(tmp_path / "a.npz")
+    assert note == f"{tmp_path}/a.npz: left out mask: the model has no such input"
+
+
+def test_an_array_of_another_name_is_no_input() -> None:
+    with pytest.raises(UsageError, match="an input has no calibration data"):
+        read_samples({"image": nchw(2)}, IMAGES)
+    assert len(runs({"arr_0": nchw(2)})) == 2
+
+
+def test_data_that_are_constant_are_said() -> None:
+    (note,) = notes(np.full((4, 3, 4, 6), 2.5, np.float32))
+    assert note.startswith("the calibration data of x are 2.5 everywhere: ")
+    assert notes({"x": np.zeros((1, 1))}, [("x", TensorType(F32, (1, 1)))]) == ()  # one number
+    both = np.stack([np.zeros((3, 4, 6)), np.ones((3, 4, 6))])  # constant each, not together
+    assert notes(both) == ()

@@ -39,6 +39,8 @@ BAD = {
     "scale=nan": "scale='nan' is no number",
     "scale=0": "divides by 0",
     "std=1,0,1": "divides by 0",
+    "scale=1e-300": "scale or std is 0, in float32",
+    "mean=1e39": "mean='1e39' is too large",
     "size=3": "cannot read 'size=3'",
     "layout=HWC": "there is no layout 'HWC'",
     "scale=1,scale=2": "names 'scale' twice",
@@ -57,6 +59,28 @@ def test_what_it_cannot_mean(text: str, why: str) -> None:
 def test_channels_that_are_not_there() -> None:
     with pytest.raises(UsageError, match="3 values a channel do not fit"):
         parse_preprocess("mean=1,2,3").apply(np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ((1, 1, 28, 28), "in NCHW: 1 channels\n  try: give one value, or as many as the data have"),
+        ((1, 28, 28, 3), "in NCHW: 28 channels\n  try: say how they lie with --preprocess layout"),
+        ((5, 4), "in NCHW: no channels\n  try: give one value"),
+    ],
+)
+def test_values_of_other_channels_say_where_and_what_to_do(
+    shape: tuple[int, ...], text: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_preprocess("mean=1,2,3").apply(np.zeros(shape, np.uint8), "digits.npy")
+    assert "  at: digits.npy\n" in str(caught.value)
+    assert text in str(caught.value)
+
+
+def test_what_is_beyond_float32_is_left_to_whoever_asks_for_finite_numbers() -> None:
+    found = parse_preprocess("scale=1e-38").apply(np.full(2, 255, np.uint8))
+    assert np.isinf(found).all()
 
 
 def test_wishes_are_joined() -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import kcompiler
 from kcompiler import cli
+from kcompiler.errors import UsageError
 
 Capture = pytest.CaptureFixture[str]
 
@@ -49,3 +51,20 @@ def test_what_is_no_number_proves_nothing(examples: Path, capsys: Capture) -> No
     for file, wanted in (("good.npy", False), ("bad.npy", True)):
         assert compiled(examples, file) == 0
         assert (remark in " ".join(capsys.readouterr().out.split())) is wanted
+
+
+def test_remarks_on_calibration_data_stand_in_the_report(examples: Path) -> None:
+    """17 samples of 16, all the same, beside an array that the model does not take."""
+    data = {"input": np.zeros((17, 1, 28, 28), np.uint8), "mask": np.ones(17)}
+    dims, model = {"s77": 16}, examples / "mnistnet.onnx"
+    made = kcompiler.compile(model, "rebel", dims=dims, precision="int8", calibration=data)
+    text = "\n".join(made.report().notes)
+    for part in ("left out mask", "the last 1 is left out", "from 0 to 0", "are 0 everywhere"):
+        assert part in text
+
+
+def test_labels_of_classes_that_no_output_has(examples: Path) -> None:
+    data = {"input": np.load(examples / "digits.npy"), "labels": np.full(16, 10)}
+    dims, model = {"s77": 16}, examples / "mnistnet.onnx"
+    with pytest.raises(UsageError, match="the largest is 10, and the outputs have 10 classes"):
+        kcompiler.compile(model, "rebel", dims=dims, precision="int8", calibration=data)
