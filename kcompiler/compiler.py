@@ -69,11 +69,12 @@ def graph_pipeline(
     integer_only: bool = False,
     logarithms: bool = True,
     eights: tuple[str, ...] = EIGHTS,
+    log: list[str] | None = None,
 ) -> tuple[Pass, ...]:
     """The passes from an imported graph to a graph of kernels, for a target with a refusal.
 
     What stays float is stored as `precision`; sums before `logarithms` may take float32; the chip
-    multiplies the 8-bit floats `eights`.
+    multiplies the 8-bit floats `eights`. What `precision` changes is said in `log`.
     """
     return (
         Simplify(),
@@ -83,7 +84,7 @@ def graph_pipeline(
         Expand(refusal=refusal),
         *(() if weights is None else (weights,)),
         Fuse(integer=True, max_members=_MEMBERS) if integer_only else Fuse(),
-        Precision(float=precision, logarithms=logarithms),
+        Precision(float=precision, logarithms=logarithms, log=log),
     )
 
 
@@ -130,6 +131,7 @@ def compile_imported(
     quantize = quantize_for(target, precision, imported, options.quantization, plan)
     stored = precision if precision in FLOATS else target.float_type
     weights = weights_for(precision, options.quantization)
+    changed: list[str] = []
     pipeline = graph_pipeline(
         stored,
         target.refusal,
@@ -138,6 +140,7 @@ def compile_imported(
         integer_only=target.integer_only,
         logarithms=multiplies(target.chip.matrix, F32),
         eights=tuple(t for t in EIGHTS if multiplies(target.chip.matrix, parse_dtype(t))),
+        log=changed,
     )
     kernels = run(pipeline, imported.graph, options.hook)
     report = next((r for p in (quantize, weights) if p is not None for r in p.log or ()), None)
@@ -161,6 +164,7 @@ def compile_imported(
         notes=(
             *imported.warnings,
             *_notes(graph, kernels, precision, stored),
+            *changed,
             *_waiting(imported.deciding, segments),
             *told,
         ),

@@ -11,25 +11,29 @@ from kcompiler.graph.build import cast
 from kcompiler.graph.node import Constant, Graph, Input, Op
 from kcompiler.graph.operators import (
     Add,
-    Attention,
     Cast,
     Contract,
     Conv,
     CumSum,
     Exp,
     Fused,
-    Gather,
     Host,
     Item,
     Mul,
     Pow,
     Reduce,
-    Round,
     Window,
 )
 from kcompiler.graph.types import BF16, F16, F32, F64, is_float, is_integer
-from kcompiler.kernel.views import is_movement
+from kcompiler.passes.precision.bodies import (
+    computes_double,
+    ends_integers,
+    masks,
+    read_by_products,
+    unmoved,
+)
 from kcompiler.passes.precision.logarithms import Delicate, before_logarithms
+from kcompiler.passes.precision.losses import loss
 from kcompiler.passes.precision.positions import positions
 from kcompiler.passes.precision.retype import Retyper, largest, narrowed
 from kcompiler.pattern import splat
@@ -50,22 +54,29 @@ class Precision(Pass):
     Narrower floats and integers stay. A result stays float32 where the stored type is known to fail
     it: sums over a tensor that nothing scales down and what is added to them, powers, what comes
     from wide integers or becomes some (indices), what is computed with numbers beyond the range,
-    and for f32 what is float64.
+    and for f32 what is float64. Float64 stays too where the host computes anyhow: in what reads it
+    from the outside, unless a product does, and in what makes an output of it; elsewhere it is
+    computed in float32.
     Constants are rounded, small ones only where that keeps their size, and those of kernels that
     make integers or 8-bit floats, or numbers of them, not at all. Sums that lead to a logarithm,
     which magnifies what rounding leaves of them where they cancel, have operands of float32
     (`logarithms.py`), unless `logarithms` is off, as for a chip whose array does not multiply
-    float32.
+    float32. Sentences for the user about what that changes are appended to `log`.
     """
 
     float: str = "f16"
     logarithms: bool = True
+    log: list[str] | None = None
 
     def run(self, ir: Graph) -> Graph:
         if self.float not in FLOATS:
             raise UsageError(f"there is no precision {self.float!r}", fix="f16, bf16 or f32")
         delicate = before_logarithms(ir) if self.logarithms else Delicate()
-        return _Conversion(ir, FLOATS[self.float], delicate).run()
+        conversion = _Conversion(ir, FLOATS[self.float], delicate)
+        found = conversion.run()
+        if self.log is not None:
+            self.log.extend(conversion.notes())
+        return found
 
 
 class _Conversion:
@@ -78,6 +89,18 @@ class _Conversion:
         self.positions = positions(graph)
         self.new: dict[int, Op] = {}
         self.casts: dict[tuple[int, DType], Op] = {}
+        self.shortened: list[Fused] = []  # kernels of float64 that became float32
+        self.lost: dict[int, str] = {}  # what constants lose, by their ids
+
+    def notes(self) -> list[str]:
+        """What the user should know was changed."""
+        found = list(self.lost.values())
+        if self.shortened:
+            names = dict.fromkeys(name for kernel in self.shortened for name in kernel.origin)
+            first = next(iter(names), "the first")
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            found.append(f"float64 is computed in float32: {first}{more}")
+        return found
 
     def run(self) -> Graph:
         """The graph in its new types."""
@@ -99,15 +122,17 @@ class _Conversion:
         raise ValueError(f"precision works on fused graphs, and {node!r} is outside of any kernel")
 
     def _kernel(self, node: Fused) -> Op:
-        if self.stored == F32 and any(n.dtype == F64 for n in node.body.nodes):
+        products, hiding = read_by_products(node.body), masks(node.body)
+        if self._stays_double(node, products):
             return node.with_operands([self._as(x, x.dtype) for x in node.xs])
-        products, masks = _read_by_products(node.body), _masks(node.body)
-        exact = any(map(_ends_integers, node.body.nodes))
+        if computes_double(node.body):
+            self.shortened.append(node)
+        exact = any(map(ends_integers, node.body.nodes))
         stored = F32 if id(node) in self.delicate.multiplies else self.stored
         operands = [
             self._operand(
                 x,
-                id(i) in (products if isinstance(x, Constant) else products - masks),
+                id(i) in (products if isinstance(x, Constant) else products - hiding),
                 exact,
                 stored,
             )
@@ -115,7 +140,34 @@ class _Conversion:
         ]
         retyped = Retyper(node.body, stored, [x.dtype for x in operands])
         body = retyped.finished(self._result(node, retyped.root))
+        self._note_losses(node, operands, hiding)
         return Fused(tuple(operands), body).with_origin(node.origin)
+
+    def _stays_double(self, node: Fused, products: set[int]) -> bool:
+        """Whether a kernel is the host's for its float64, and so may as well be exact."""
+        if self.stored == F32:
+            return any(n.dtype == F64 for n in node.body.nodes)
+        if not computes_double(node.body):
+            return False
+        reads = (
+            x
+            for x, i in zip(node.xs, node.body.inputs, strict=True)
+            if isinstance(x, Input | Item) and id(i) not in products
+        )
+        return (node.dtype == F64 and self._leaves(node)) or any(x.dtype == F64 for x in reads)
+
+    def _leaves(self, node: Fused) -> bool:
+        """Whether a result is an output of the model and nothing else."""
+        made = any(value is node for _, value in self.graph.outputs)
+        return made and not self.graph.users[id(node)]
+
+    def _note_losses(self, node: Fused, operands: list[Op], hiding: set[int]) -> None:
+        """Remember what constants lose in a narrow type, except masks, which hide as before."""
+        for x, new, i in zip(node.xs, operands, node.body.inputs, strict=True):
+            if isinstance(x, Constant) and isinstance(new, Constant) and id(i) not in hiding:
+                text = "" if id(x) in self.lost else loss(x.value, new.value)
+                if text:
+                    self.lost[id(x)] = f"a weight of {', '.join(node.origin)}: {text}"
 
     def _operand(self, x: Op, product: bool, exact: bool, stored: DType) -> Op:
         """What a kernel reads for an operand of the old graph; quantized ones keep factors."""
@@ -125,14 +177,14 @@ class _Conversion:
             small = x.type.size <= SMALL and not product
             keeps = small and (exact or not _representable(x, stored))
             return self._as(x, F32 if keeps else stored)
-        if product and _is_wide(self.new[id(x)].dtype):
+        new = self.new[id(x)]
+        if product and _is_wide(new.dtype):
             return self._as(x, stored)
-        return self.new[id(x)]
+        return self._as(x, F32) if isinstance(new, Fused) and new.dtype == F64 else new
 
     def _result(self, node: Fused, root: Op) -> DType:
         """The element type in which a kernel stores its result."""
-        leaves = any(value is node for _, value in self.graph.outputs)
-        if leaves and not self.graph.users[id(node)]:
+        if self._leaves(node):
             return node.dtype
         if not _is_wide(root.dtype) or self.stored == F32:
             return root.dtype
@@ -142,11 +194,11 @@ class _Conversion:
 
     def _continues(self, node: Fused) -> bool:
         """Whether a kernel adds to a sum that another one keeps in float32."""
-        root = _unmoved(node.body.outputs[0][1])
+        root = unmoved(node.body.outputs[0][1])
         if not isinstance(root, Add):
             return False
         read = {id(i): self.new[id(x)] for x, i in zip(node.xs, node.body.inputs, strict=True)}
-        made = (read.get(id(_unmoved(operand))) for operand in root.operands)
+        made = (read.get(id(unmoved(operand))) for operand in root.operands)
         return any(isinstance(x, Fused) and x.dtype == F32 for x in made)
 
     def _as(self, x: Op, dtype: DType) -> Op:
@@ -176,38 +228,8 @@ def cast_kernel(x: Op, dtype: DType) -> Fused:
     return Fused((x,), body).with_origin(x.origin)
 
 
-def _ends_integers(op: Op) -> bool:
-    """Whether numbers become integers or 8-bit floats, or come from them, by factors.
-
-    What a factor loses there is lost.
-    """
-    if any(is_float(x.dtype) and x.dtype.itemsize == 1 for x in (op, *op.operands)):
-        return True
-    sums = isinstance(op, Cast) and is_integer(op.x.dtype) and op.x.dtype.itemsize > 1
-    return isinstance(op, Round) or (sums and is_float(op.dtype))
-
-
 def _is_wide(dtype: DType) -> bool:
     return is_float(dtype) and dtype.itemsize >= F32.itemsize
-
-
-def _read_by_products(body: Graph) -> set[int]:
-    """The inputs of a body that a product reads, as they are or moved; also tables of a gather."""
-    found: set[int] = set()
-    for node in body.nodes:
-        reads = node.operands if isinstance(node, Contract | Conv | Attention) else ()
-        for operand in node.operands[:1] if isinstance(node, Gather) else reads:
-            found.add(id(_unmoved(operand)))
-    return found
-
-
-def _masks(body: Graph) -> set[int]:
-    """The inputs that are masks of an attention, often beyond the range of a narrow type."""
-    found: set[int] = set()
-    for node in body.nodes:
-        if isinstance(node, Attention) and node.mask is not None:
-            found.add(id(_unmoved(node.mask)))
-    return found
 
 
 def _representable(x: Constant, dtype: DType) -> bool:
@@ -220,19 +242,12 @@ def _representable(x: Constant, dtype: DType) -> bool:
 
 def stays_wide(kernel: Fused, dtype: DType) -> bool:
     """Whether a narrow type is known to fail the result of a kernel."""
-    root = _unmoved(kernel.body.outputs[0][1])
+    root = unmoved(kernel.body.outputs[0][1])
     if isinstance(root, Exp | Pow | CumSum) or (isinstance(root, Mul) and root.x is root.y):
         return True
     if isinstance(root, Reduce | Window) and root.function in {"sum", "prod"}:
         return True
     return any(_leaves_range(node, dtype) for node in kernel.body.nodes)
-
-
-def _unmoved(op: Op) -> Op:
-    """What a value is before reshapes, transposes and the like."""
-    while is_movement(op):
-        op = op.operands[0]
-    return op
 
 
 def _leaves_range(node: Op, dtype: DType) -> bool:

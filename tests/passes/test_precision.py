@@ -342,3 +342,24 @@ def test_values_stay_close(seed: int, name: str) -> None:
     expected, found = run(before, **inputs), run(after, **inputs)
     error = np.linalg.norm((found - expected).astype(np.float64))
     assert error <= (0.01 if name == "f16" else 0.08) * np.linalg.norm(expected) + 0.02
+
+
+def test_float64_on_the_host_is_exact() -> None:
+    """What the host computes because it is float64 keeps the operands that it has."""
+    x, w = tensor("x", 2, 8, dtype=F64), Constant(RNG.normal(size=(8, 8)))
+    given_ = RNG.normal(size=(2, 8)) * 1e5
+    for name in ("f16", "bf16"):
+        product = converted(Contract(x, w, "ik,kj->ij", F64), float_=name)
+        np.testing.assert_allclose(run(product, x=given_), given_ @ w.value, rtol=1e-13, atol=1e-8)
+        scaled = converted(Mul(x, number(1 + 1e-9, F64)), float_=name)
+        np.testing.assert_array_equal(run(scaled, x=given_), given_ * (1 + 1e-9))
+
+
+def test_float64_in_between_is_float32_and_said() -> None:
+    log: list[str] = []
+    x = tensor("x", 2, 8)
+    wide = Exp(cast(x, F64).with_origin(("up",))).with_origin(("e",))
+    before = Fuse().run(model(cast(wide, F32).with_origin(("down",))))
+    after = Precision(log=log).run(before)
+    assert all(n.dtype != F64 for k in kernels(after) for n in k.body.nodes)
+    assert log == ["float64 is computed in float32: up and 2 more"]
