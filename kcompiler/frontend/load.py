@@ -20,7 +20,7 @@ from kcompiler.frontend.tail import Tail, cut
 from kcompiler.frontend.upgrade import upgraded
 from kcompiler.frontend.weights import WeightCheck
 from kcompiler.graph.node import Array, Constant, Graph, Input, Op
-from kcompiler.graph.types import OpenType, TensorType
+from kcompiler.graph.types import OpenType, TensorType, is_float
 
 Interface: TypeAlias = tuple[tuple[str, TensorType | OpenType], ...]
 
@@ -107,7 +107,7 @@ def load_model(
         dims=found.extents,
         opset=opset,
         warnings=warnings,
-        values=fixed,
+        values=found.values,
         tail=found.tail,
         deciding=tuple(dict.fromkeys(found.importer.deciding)),
     )
@@ -120,9 +120,11 @@ class _Import:
         proto, opsets = source.model.graph, schemas.opsets_of(source.model)
         schemas.check_opsets(opsets)
         types, self.extents = _input_types(proto, wishes)
+        fixed = (n for n in types if n in wishes.values)
+        self.values = {name: _fixed(name, wishes.values[name], types[name]) for name in fixed}
         self.importer = Importer(source, check)
         self.scope = Scope(opsets)
-        inputs = tuple(i for name, t in types.items() if (i := self._input(name, t, wishes)))
+        inputs = tuple(i for name, t in types.items() if (i := self._input(name, t)))
         open_ = {i.name: i.type for i in given_inputs(proto) if is_open(i.type)}
         self.open = {name: OpenType(type_name(t)) for name, t in open_.items()}
         for name, type_ in open_.items():
@@ -134,11 +136,11 @@ class _Import:
         outputs, self.tail = cut(self.importer.host, results, [*proto.input, *proto.output])
         self.graph = Graph(proto.name or "model", inputs, outputs)
 
-    def _input(self, name: str, type_: TensorType, wishes: _Wishes) -> Input | None:
+    def _input(self, name: str, type_: TensorType) -> Input | None:
         """Give an input its value in the scope; an input of the graph where that is not known."""
         keep = self.importer.settle.keep
-        if name in wishes.values:
-            self.scope.values[name] = keep(Constant(_fixed(name, wishes.values[name], type_)))
+        if name in self.values:
+            self.scope.values[name] = keep(Constant(self.values[name]))
             return None
         found = Input(name, type_).with_origin((name,))
         self.scope.values[name] = keep(found)
@@ -155,12 +157,22 @@ class _Import:
 
 
 def _fixed(name: str, value: Array, type_: TensorType) -> Array:
-    """The value of an input, in its own element type; raises `UsageError` where that changes it."""
-    converted = value.astype(type_.dtype)
-    if not np.array_equal(converted.astype(value.dtype), value):
+    """The value of an input in its own element type, floats rounded to it.
+
+    Raises `UsageError` for what the type cannot hold.
+    """
+    with np.errstate(all="ignore"):
+        converted = value.astype(type_.dtype)
+        if is_float(type_.dtype):
+            back = converted.astype(np.float64)
+            held = (np.isinf(back) == np.isinf(value)) & (np.isnan(back) == np.isnan(value))
+            held &= (back != 0) | (value == 0)
+        else:
+            held = converted.astype(value.dtype) == value
+    if not held.all():
         raise UsageError(
             f"the value for input {name!r} does not fit its type",
-            why=f"the input is {type_}, the value {value.dtype}",
+            why=f"the input is {type_}, and a value is {value[~held].ravel()[0]}",
             fix=f"give a value that {type_.dtype} can hold",
         )
     return converted

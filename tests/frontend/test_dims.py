@@ -169,7 +169,7 @@ def test_fixed_values() -> None:
     assert [i.name for i in imported.graph.inputs] == ["x"]
     assert message(proto, values={"e": 2.5}) == (
         "error: the value for input 'e' does not fit its type\n"
-        "  because: the input is i64[], the value float64\n"
+        "  because: the input is i64[], and a value is 2.5\n"
         "  try: give a value that int64 can hold"
     )
     assert "has no input 'f'" in message(proto, values={"f": 2})
@@ -261,3 +261,31 @@ def test_one_number_for_an_input_of_more() -> None:
         "  because: the model declares x1[2]\n"
         "  try: give as many extents, the fixed ones as they are"
     )
+
+
+@pytest.mark.parametrize("value", [3, 0.1, np.nan, -np.inf, True, np.int8(-2), 2**24 + 1])
+@pytest.mark.parametrize("kind", ["float32", "float16", "float64"])
+def test_a_value_is_of_the_type_of_its_input(kind: str, value: Any) -> None:
+    """Decimals are rounded; the reference is given what the model takes."""
+    if kind == "float16" and value == 2**24 + 1:
+        pytest.skip("beyond the type")
+    inputs = {"x": (kind, (3,)), "f": (kind, ())}
+    proto, x = model([node("Mul", ["x", "f"], ["y"])], inputs, ["y"]), floats(3).astype(kind)
+    imported = agree(proto, {"x": x}, values={"f": value})
+    np.testing.assert_array_equal(imported.values["f"], np.array(value, kind), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "shown"),
+    [
+        *[("int64", v, str(v)) for v in (np.inf, np.nan, 1e300, 0.5)],
+        *[("uint8", v, str(v)) for v in (256, -1)],
+        *[("float16", v, str(v)) for v in (70000, -1e300, 1e-12)],
+        ("float32", np.array(1e-60), "1e-60"),
+    ],
+)
+def test_a_value_that_its_input_cannot_hold(kind: str, value: Any, shown: str) -> None:
+    inputs = {"x": ("float32", (3,)), "f": (kind, ())}
+    nodes = [node("Cast", ["f"], ["g"], to=1), node("Mul", ["x", "g"], ["y"])]
+    text = message(model(nodes, inputs, ["y"]), values={"f": value})
+    assert f", and a value is {shown}\n  try: give a value that {kind} can hold" in text
