@@ -26,7 +26,6 @@ def contents(model: CompiledModel) -> dict[str, Any]:
         **report,
         "inputs": [_tensor(*pair) for pair in model.compilation.inputs],
         "outputs": [_tensor(*pair) for pair in model.compilation.outputs],
-        "notes": list(model.compilation.notes),
         "kernels": list(_kernels(model)),
         "chip": chip_facts(model.target.chip),
     }

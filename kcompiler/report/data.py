@@ -97,6 +97,7 @@ class Report:
             "link": _link(self),
             **({"buckets": [b.json() for b in self.buckets]} if self.buckets else {}),
             **({"quantization": dict(self.quantization)} if self.quantization else {}),
+            "notes": list(self.notes),
             "facts": {"unknown": self.unknown_facts, "total": self.total_facts},
             "verify": _verify(self.verification),
             "compile": _compile(self.cost),

@@ -88,7 +88,7 @@ def test_json(capsys: Capture) -> None:
     assert captured.err.splitlines() == ["compiling m.onnx", "verifying m.onnx on the simulator"]
     assert list(found) == [
         "model", "target", "precision", "nodes", "mac_share", "time", "traffic", "memory", "link",
-        "facts", "verify", "compile", "package",
+        "notes", "facts", "verify", "compile", "package",
     ]  # fmt: skip
     assert (found["model"], found["target"], found["precision"]) == ("m.onnx", "rebel", "f16")
     assert found["nodes"] == {"npu": 3, "host": 0}
@@ -99,6 +99,7 @@ def test_json(capsys: Capture) -> None:
     assert set(found["memory"]) == {"l1", "shm", "hbm"}
     for memory in found["memory"].values():
         assert 0 < memory["peak"] <= memory["size"]
+    assert found["notes"] == list(kcompiler.compile("m.onnx").report().notes) != []
     assert 0 < found["facts"]["unknown"] < found["facts"]["total"]
     assert found["verify"]["ok"] is True
     assert found["verify"]["reference"] == "onnxruntime"
