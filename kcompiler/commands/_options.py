@@ -40,11 +40,11 @@ PREPROCESS = click.option(
 OBSERVER = click.option(
     "--observer",
     metavar="O",
-    default="auto",
     help="What chooses ranges: min-max, percentile, entropy, mse; auto: what fits each best.",
 )
-SYMMETRIC = click.option(
-    "--symmetric/--asymmetric", default=False, help="Activations with zero point 0, or any."
+SYMMETRIC = click.option("--symmetric", is_flag=True, help="Activations with zero point 0.")
+ASYMMETRIC = click.option(
+    "--asymmetric", is_flag=True, help="Activations with any zero point, as without both."
 )
 EQUALIZE = click.option(
     "--equalize", is_flag=True, help="Move factors between the channels of neighbouring layers."
@@ -53,14 +53,12 @@ GROUP_SIZE = click.option(
     "--group-size",
     metavar="N",
     type=int,
-    default=32,
     help="For int8-weights, int4-weights, fp8-weights: so many weights share a scale.",
 )
 MIN_SQNR = click.option(
     "--min-sqnr",
     metavar="DB",
     type=float,
-    default=30.0,
     help="For mixed: layers stay float until the outputs are so near.",
 )
 DIM = click.option(
@@ -105,7 +103,10 @@ def model_options(function: F) -> F:
     return found
 
 
-_QUANTIZATION = (CALIBRATION, PREPROCESS, OBSERVER, SYMMETRIC, EQUALIZE, MIN_SQNR, GROUP_SIZE)
+_QUANTIZATION = (
+    *(CALIBRATION, PREPROCESS, OBSERVER, SYMMETRIC, ASYMMETRIC),
+    *(EQUALIZE, MIN_SQNR, GROUP_SIZE),
+)
 
 
 class Wish(NamedTuple):  # a dataclass would take its time at every start
@@ -119,29 +120,26 @@ class Wish(NamedTuple):  # a dataclass would take its time at every start
     values: tuple[str, ...]
     calibration: str | None
     preprocess: str | None
-    observer: str
+    observer: str | None
     symmetric: bool
+    asymmetric: bool
     equalize: bool
-    min_sqnr: float
-    group_size: int
+    min_sqnr: float | None
+    group_size: int | None
 
     def compiled(self, *, strict: bool = False) -> CompiledModel:
         """The model, compiled so."""
         from kcompiler.api import compile as compile_model
-        from kcompiler.calibration.recipe import Quantization
+        from kcompiler.commands._recipe import recipe_of
+        from kcompiler.registry import find_target
 
         if not self.model:
             raise UsageError("the model has no name", fix="give the path of an .onnx file")
-        recipe = Quantization(
-            observer=self.observer,
-            symmetric=self.symmetric,
-            equalize=self.equalize,
-            min_sqnr=self.min_sqnr,
-            group_size=self.group_size,
-        )
+        target = find_target(self.target)
+        recipe = recipe_of(self._asdict(), target, self.precision)
         return compile_model(
             self.model,
-            self.target,
+            target,
             precision=self.precision,
             dims=parse_dims(self.dims),
             shapes=parse_shapes(self.shapes),

@@ -120,7 +120,7 @@ ERRORS = {
         (
             "error: the calibration data do not fit\n  at: small.npy\n"
             "  because: they are [1, 96], the input is f32[50,96]\n"
-            "  try: the first dimension may count runs\n"
+            "  try: give 50 or more, or compile for fewer at a time\n"
         ),
     ),
     "unknown observer": (
@@ -326,7 +326,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of something\nand more")
 
-    monkeypatch.setattr("kcompiler.api.find_target", fail)
+    monkeypatch.setattr("kcompiler.registry.find_target", fail)
 
 
 @pytest.mark.usefixtures("broken")
@@ -381,7 +381,7 @@ def test_an_interrupt(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kcompiler.api.find_target", interrupted)
+    monkeypatch.setattr("kcompiler.registry.find_target", interrupted)
     assert cli.main(["m.onnx", *T]) == 130
     assert capsys.readouterr().err == "\ninterrupted\n"
 
