@@ -95,6 +95,7 @@ class CompiledModel:
         The result says what differs first; nothing is raised for it. Raises `UsageError` for a
         model that was loaded from a package, which holds nothing to compare with.
         """
+        from kcompiler.arguments import check_mapping
         from kcompiler.buckets.check import verify_buckets
         from kcompiler.verify import verify
 
@@ -102,6 +103,7 @@ class CompiledModel:
             fix = "verify the model when you compile it"
             raise UsageError("a package holds no model to verify against", fix=fix)
         check = verify if self.compilation.buckets is None else verify_buckets
+        check_mapping("inputs", {} if inputs is None else inputs, 'model.verify({"x": array})')
         given = {**self.compilation.witness, **(inputs or {})} or None
         self.verification = check(self.compilation, self.target, self._source, given, self.parts)
         return self.verification
@@ -211,7 +213,12 @@ def compile(  # noqa: A001 - the verb of the library; nobody imports it bare
     but casts of inputs and outputs may run on the host. Raises `ModelError`, `UsageError`,
     `UnsupportedError` or `CapacityError`.
     """
-    chosen = find_target(target) if isinstance(target, str) else target
+    from kcompiler.arguments import check_file, check_mapping, dims_of, shapes_of
+
+    check_file("a model", model, message=True)
+    check_mapping("values", {} if values is None else values, 'values={"k": np.array(5)}')
+    extents, fixed = dims_of(dims), shapes_of(shapes)
+    chosen = _target(target)
     from kcompiler.buckets.compile import compile_dims
     from kcompiler.calibration.recipe import quantization_of
     from kcompiler.compiler import Options
@@ -220,12 +227,11 @@ def compile(  # noqa: A001 - the verb of the library; nobody imports it bare
 
     source: Any = model if isinstance(model, bytes) or _is_message(model) else Path(model)
     cpu, wall = time.process_time(), time.perf_counter()
-    fixed = {name: tuple(shape) for name, shape in (shapes or {}).items()}
     recipe = quantization_of(calibration, preprocess, quantization)
     options = Options(precision, {}, fixed, values or {}, quantization=recipe)
     try:
         with one_thread():
-            compilation = compile_dims(source, chosen, options, dims or {})
+            compilation = compile_dims(source, chosen, options, extents)
     except MemoryError as error:
         raise _too_large(error) from None
     if strict:
@@ -236,11 +242,23 @@ def compile(  # noqa: A001 - the verb of the library; nobody imports it bare
 
 def load(path: str | os.PathLike[str] | bytes) -> CompiledModel:
     """A compiled model from a package (path or bytes); raises `PackageError` for anything odd."""
+    from kcompiler.arguments import check_file
     from kcompiler.artifact import unpack
     from kcompiler.package import from_bytes, read
 
+    check_file("a package", path)
     opened = from_bytes(path) if isinstance(path, bytes) else read(path)
     return CompiledModel(*unpack(opened))
+
+
+def _target(target: str | Target) -> Target:
+    from kcompiler.arguments import check_is
+    from kcompiler.machine.target import Target
+
+    if isinstance(target, str):
+        return find_target(target)
+    check_is("a target", target, Target, f"one of: {', '.join(targets())}, or a Target")
+    return target
 
 
 def _too_large(error: MemoryError) -> CapacityError:

@@ -43,9 +43,11 @@ class Session:
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
+        from kcompiler.arguments import check_file
         from kcompiler.artifact import unpack
         from kcompiler.package import from_bytes, read
 
+        check_file("a package", source)
         opened = from_bytes(source) if isinstance(source, bytes) else read(source)
         self._executor = executor_of(*unpack(opened))
         self._running = Running(self._executor)
@@ -73,6 +75,9 @@ class Session:
 
     def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[Any]:
         """The named outputs, all of them for None, for inputs by name; raises `UsageError`."""
+        from kcompiler.arguments import check_names
+
+        check_names(output_names)
         names = [name for name, _ in self._executor.compilation.outputs]
         unknown = next((n for n in output_names or () if n not in names), None)
         if unknown is not None:
@@ -98,6 +103,9 @@ class Running:
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """All outputs by name; raises `UsageError`, `PackageError`, `CapacityError`."""
+        from kcompiler.arguments import check_mapping
+
+        check_mapping("inputs", feeds, '{"x": array}')
         try:
             return self.executor.run(feeds)
         except SimulationError as error:

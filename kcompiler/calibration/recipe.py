@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from kcompiler.arguments import check_is
 from kcompiler.calibration.observers import AUTO, check_observer
 from kcompiler.calibration.preprocess import Preprocess, parse_preprocess
 from kcompiler.errors import UsageError
@@ -55,9 +56,12 @@ def quantization_of(
     data: Source | None, preprocess: str | Preprocess | None, given: Quantization | None
 ) -> Quantization:
     """The wishes of a user in one; what stands alone goes before what `given` says."""
-    found = given or Quantization()
+    found = Quantization() if given is None else given
+    check_is("quantization", found, Quantization, "kcompiler.Quantization(…)")
     if data is not None:
         found = replace(found, data=data)
     if isinstance(preprocess, str):
         preprocess = parse_preprocess(preprocess)
+    elif preprocess is not None:
+        check_is("preprocess", preprocess, Preprocess, 'for example "scale=255,layout=NHWC"')
     return found if preprocess is None else replace(found, preprocess=preprocess)
