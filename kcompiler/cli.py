@@ -1,8 +1,7 @@
 """`kcompile`: the command line. Commands are the files of `kcompiler/commands/`.
 
 A first argument that is neither a command nor an option is a model to compile. Errors are for
-people: no traceback without `--debug`. Exit codes: 0 done, 1 a check failed, 2 the request or the
-input must change.
+people: no traceback without `--debug`. Exit codes are in the help of `cli`.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any
 
 import click
 
@@ -25,10 +25,35 @@ from kcompiler.errors import REPORT, KcompilerError, UsageError
 DEFAULT = "compile"
 INTERNAL = 1
 INTERRUPTED = 130
+UNREAD = 141  # as a program that a broken pipe ends
+
+
+class Unread(Exception):
+    """Whoever read the output has gone; under a name of its own, or click and rich exit with 1."""
+
+
+@contextmanager
+def _unread() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise Unread from error
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):
+            raise Unread from error
+        raise
 
 
 class Commands(click.Group):
     """A group whose commands are files, imported when they are used; `compile` needs no name."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _unread():  # of `--help`
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _unread():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         found = (m.name for m in iter_modules(commands.__path__) if not m.name.startswith("_"))
@@ -78,6 +103,9 @@ def cli(debug: bool) -> None:
 
     The NPUs are models made of public facts, and predicted times are estimates: see
     `kcompile targets T`.
+
+    Exit codes: 0 done, 1 a check failed, 2 the request or the input must change, 130 interrupted,
+    141 nobody reads the output to its end.
     """
     del debug  # taken out of the arguments by `main`, wherever it stands
 
@@ -87,16 +115,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
+    if _closed():
+        return UsageError.exit_code
     try:
         code = cli.main(arguments or ["--help"], "kcompile", standalone_mode=False)
-    except BrokenPipeError:
-        _drop_output()  # whoever reads it has gone
-        return 0
+    except Unread:
+        _drop_output()
+        return UNREAD
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nobody else catches it
         if debug:
             traceback.print_exception(error)
         return _report(error)
     return code if isinstance(code, int) else 0
+
+
+def _closed() -> bool:
+    """Whether standard output is closed, which is told; a closed standard error is replaced.
+
+    Python has None for such a stream, and the next file that opens would get its number.
+    """
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
+    if sys.stdout is None:
+        click.echo(str(_unwritten("it is closed")), err=True)
+    return sys.stdout is None
 
 
 def _of_output(error: OSError) -> bool:
@@ -130,7 +172,7 @@ def _report(error: BaseException) -> int:
             text, code = "interrupted", INTERRUPTED
         case OSError() if _of_output(error):
             _drop_output()
-            text, code = str(_unwritten(error)), UsageError.exit_code
+            text, code = str(_unwritten(error.strerror or "")), UsageError.exit_code
         case MemoryError():
             text, code = "error: this computer has too little memory for that", INTERNAL
         case _:
@@ -140,9 +182,9 @@ def _report(error: BaseException) -> int:
     return code
 
 
-def _unwritten(error: OSError) -> UsageError:
+def _unwritten(why: str) -> UsageError:
     fix = "free space where it goes, or send it elsewhere"
-    return UsageError("cannot write to standard output", why=error.strerror or "", fix=fix)
+    return UsageError("cannot write to standard output", why=why, fix=fix)
 
 
 def _internal(error: BaseException) -> str:
