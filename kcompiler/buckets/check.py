@@ -44,7 +44,7 @@ def verify_buckets(
     executor = BucketExecutor(compilation, buckets, target)
     for bucket in buckets.members if not given else buckets.members[-1:]:
         feeds = dict(given) if given else _smaller(buckets, bucket)
-        reference, outputs, failure = compare_outputs(
+        reference, outputs, failure, random = compare_outputs(
             compilation, source, feeds, executor.run(feeds)
         )
         if failure is not None:
@@ -53,7 +53,8 @@ def verify_buckets(
             break
     generated = () if given else tuple(buckets.inputs)
     audited = together(audits)
-    return Verification(failure is None, reference, outputs, kernels, generated, failure, audited)
+    result = failure is None, reference, outputs, kernels, generated, failure, audited
+    return Verification(*result, random=random)
 
 
 def _smaller(buckets: Buckets, bucket: Bucket) -> dict[str, Array]:

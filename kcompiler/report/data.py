@@ -223,7 +223,9 @@ def _verify(result: Verification | None) -> dict[str, Any] | None:
         for name, e in result.outputs.items()
     }
     audit = None if result.audit is None else result.audit.json()
-    return {"ok": result.ok, "reference": result.reference, "outputs": outputs, "audit": audit}
+    random = {"random": list(result.random)} if result.random else {}
+    found = {"ok": result.ok, "reference": result.reference, "outputs": outputs, "audit": audit}
+    return {**found, **random}
 
 
 def _finite(value: float | None) -> float | None:

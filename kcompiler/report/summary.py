@@ -112,6 +112,8 @@ def _verification(result: Verification) -> Iterator[tuple[str, str]]:
         yield "audited", audited(result.audit)
     for name, error in result.outputs.items():
         yield "error", f"{printable(name)}: {describe(error)} against {result.reference}"
+    for name in result.random:
+        yield "error", f"{printable(name)}: random, cannot be compared"
 
 
 def audited(audit: Audit) -> str:

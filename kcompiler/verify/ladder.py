@@ -21,6 +21,7 @@ from kcompiler.verify.audit import Audit, audit
 from kcompiler.verify.inputs import sample_inputs
 from kcompiler.verify.kernels import KernelCheck, Parts
 from kcompiler.verify.limits import Limit, limits
+from kcompiler.verify.random import random_outputs
 from kcompiler.verify.result import Failure, OutputError, Verification
 
 if TYPE_CHECKING:
@@ -53,12 +54,12 @@ def verify(
         results = Executor(compilation, target, checked=True).run(feeds, check.before, check.after)
     except (SimulationError, MachineFault) as error:
         failure = failure or check.failure or _stopped(check, str(error))
-    reference, outputs, last = compare_outputs(compilation, source, feeds, results)
+    reference, outputs, last, random = compare_outputs(compilation, source, feeds, results)
     audited = audit(compilation, target, source)
     failure = failure or check.failure or _audited(audited) or last
     generated = tuple(name for name in feeds if name not in (given or {}))
     found = failure is None, reference, outputs, check.checked, generated, failure, audited
-    return Verification(*found, tuple(name for name, x in feeds.items() if _has_nan(x)))
+    return Verification(*found, tuple(name for name, x in feeds.items() if _has_nan(x)), random)
 
 
 def _has_nan(x: Any) -> bool:
@@ -114,12 +115,22 @@ def compare_outputs(
     source: str | bytes,
     feeds: Mapping[str, Array],
     results: Mapping[str, Any],
-) -> tuple[str, dict[str, OutputError], Failure | None]:
-    """The last rung: what the reference is, how far results are from it, and whether too far."""
+) -> tuple[str, dict[str, OutputError], Failure | None, tuple[str, ...]]:
+    """The last rung: what the reference is, how far results are from it, and whether too far.
+
+    Outputs that differ because they follow from random numbers come last, and have no error.
+    """
     reference, expected = _reference(compilation, source, feeds)
     pairs = {n: comparable(results[n], e) for n, e in expected.items() if n in results}
     outputs = {n: compare(*pair) for n, pair in pairs.items()}
-    return reference, outputs, _model(limits(compilation), outputs, pairs)
+    least = limits(compilation)
+    failure = _model(least, outputs, pairs)
+    if failure is None:
+        return reference, outputs, None, ()
+    drawn = random_outputs(source)
+    random = tuple(n for n, e in outputs.items() if n in drawn and _model(least, {n: e}, pairs))
+    outputs = {n: e for n, e in outputs.items() if n not in random}
+    return reference, outputs, _model(least, outputs, pairs), random
 
 
 def _reference(

@@ -66,6 +66,7 @@ class Verification:
     first_failure: Failure | None = None
     audit: Audit | None = None
     undefined: tuple[str, ...] = ()  # inputs with NaN, which any result agrees with
+    random: tuple[str, ...] = ()  # outputs that follow from random numbers, and so differ
 
     def raise_for_failure(self) -> None:
         """Raise `VerificationError` unless everything holds."""
