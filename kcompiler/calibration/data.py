@@ -12,7 +12,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from kcompiler.calibration import remarks
-from kcompiler.calibration.files import PICTURES, read_archive, read_array, read_picture
+from kcompiler.calibration.files import (
+    PICTURES,
+    check_regular,
+    read_archive,
+    read_array,
+    read_picture,
+)
 from kcompiler.calibration.preprocess import LAYOUTS, Preprocess
 from kcompiler.errors import UsageError
 from kcompiler.graph.node import Array
@@ -102,6 +108,7 @@ class _Reader:
         if path.is_dir():
             yield from self._folder(path)
         elif not path.is_file():
+            check_regular(path)
             raise UsageError("there is no such file or folder", str(path))
         elif path.suffix.lower() == ".npz":
             yield from self._named(read_archive(path), str(path))

@@ -21,8 +21,20 @@ PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 _FORMATS = ("BMP", "JPEG", "PNG", "WEBP")  # whatever a file's name says: no decoder of documents
 
 
+def check_regular(path: Path) -> None:
+    """Raise `UsageError` for a pipe or a device, which opening may wait for."""
+    try:
+        waits = path.exists() and not path.is_file() and not path.is_dir()
+    except OSError:  # said by whoever opens it
+        return
+    if waits:
+        fix = "write the data to a file first"
+        raise UsageError("this is not a regular file", str(path), fix=fix)
+
+
 def read_array(path: Path) -> Array:
     """The array of a .npy file, mapped into memory."""
+    check_regular(path)
     try:
         with path.open("rb") as file:
             shape, fortran, dtype = _header(file, path.name)
@@ -43,6 +55,7 @@ def read_array(path: Path) -> Array:
 
 def read_archive(path: Path) -> dict[str, Array]:
     """The arrays of a .npz file by name."""
+    check_regular(path)
     found: dict[str, Array] = {}
     room = LARGEST_ARCHIVE
     try:

@@ -46,6 +46,9 @@ def _map(path: Path) -> memoryview:
         if path.is_dir():
             fix = "give the file: a model is one .onnx file inside it"
             raise UsageError("the model is a folder", str(path), fix=fix)
+        if path.exists() and not path.is_file():  # asked before a pipe is opened, which may wait
+            fix = "write the model to a file first"
+            raise UsageError("the model is not a regular file", str(path), fix=fix)
         return map_file(path)
     except FileNotFoundError:
         fix = "check the path; it is relative to the current folder"

@@ -219,7 +219,11 @@ def _verify(result: Verification | None) -> dict[str, Any] | None:
     if result is None:
         return None
     outputs = {
-        name: {"max_abs_err": _finite(e.max_abs_err), "sqnr_db": _finite(e.sqnr_db)}
+        name: {
+            "max_abs_err": _finite(e.max_abs_err),
+            "sqnr_db": _finite(e.sqnr_db),
+            "not_finite": e.nonfinite + e.alike,
+        }
         for name, e in result.outputs.items()
     }
     audit = None if result.audit is None else result.audit.json()

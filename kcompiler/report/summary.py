@@ -105,6 +105,10 @@ def _verification(result: Verification) -> Iterator[tuple[str, str]]:
     number = f"{result.kernels} kernel{'' if result.kernels == 1 else 's'}"
     found = f"yes: {number} inside their error bounds" if result.ok else "NO: see the error"
     yield "verified", f"{found}; on {inputs}"
+    blank = [name for name, error in result.outputs.items() if not error.proves]
+    if blank:
+        names = ", ".join(map(printable, blank))
+        yield "", f"{names}: nothing was compared, no element is finite; give inputs with --input"
     if result.undefined:
         names = ", ".join(map(printable, result.undefined))
         yield "", f"{names}: NaN among them, and what follows from NaN proves nothing"
@@ -131,8 +135,11 @@ def audited(audit: Audit) -> str:
 
 def describe(error: OutputError) -> str:
     """An output's error in words."""
+    skipped = f", {error.alike} of {error.elements} not finite, not compared" if error.alike else ""
+    if not error.proves:
+        return skipped.removeprefix(", ")
     if error.max_abs_err == 0 and not error.nonfinite:
-        return "none"
+        return f"none{skipped}"
     ratio = "" if error.sqnr_db is None else f", SQNR {error.sqnr_db:.1f} dB"
     odd = f", {error.nonfinite} elements not finite in one of them" if error.nonfinite else ""
-    return f"at most {error.max_abs_err:.2g}{ratio}{odd}"
+    return f"at most {error.max_abs_err:.2g}{ratio}{odd}{skipped}"

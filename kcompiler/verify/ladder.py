@@ -178,7 +178,8 @@ def compare(found: Array, expected: Array) -> OutputError:
     power, noise = float(np.sum(np.where(finite, theirs, 0) ** 2)), float(np.sum(error**2))
     worst = float(np.abs(error).max(initial=0))
     ratio = 10 * float(np.log10(power / noise)) if power and noise else None
-    return OutputError(worst, ratio, int(np.sum(~finite & ~same)), found.size)
+    odd, alike = int(np.sum(~finite & ~same)), int(np.sum(~finite & same))
+    return OutputError(worst, ratio, odd, found.size, alike)
 
 
 def _model(

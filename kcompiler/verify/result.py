@@ -27,13 +27,19 @@ class OutputError:
 
     `sqnr_db` is the ratio of the reference's power to that of the error, in dB; None where the two
     are equal (no error) and where the reference is zero. `nonfinite` counts elements that are
-    infinite or NaN in one and something else in the other.
+    infinite or NaN in one and something else in the other, `alike` those that are so in both.
     """
 
     max_abs_err: float
     sqnr_db: float | None
     nonfinite: int
     elements: int
+    alike: int = 0
+
+    @property
+    def proves(self) -> bool:
+        """Whether any element was compared as a number, or there was none to compare."""
+        return self.alike < self.elements or not self.elements
 
 
 @dataclass(frozen=True)

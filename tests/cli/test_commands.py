@@ -105,7 +105,7 @@ def test_json(capsys: Capture) -> None:
     assert found["verify"]["reference"] == "onnxruntime"
     assert list(found["verify"]["outputs"]) == ["y"]
     assert all(number(v) for v in found["verify"]["outputs"]["y"].values())
-    assert list(found["verify"]["outputs"]["y"]) == ["max_abs_err", "sqnr_db"]
+    assert list(found["verify"]["outputs"]["y"]) == ["max_abs_err", "sqnr_db", "not_finite"]
     assert list(found["compile"]) == ["cpu_seconds", "wall_seconds", "peak_rss_mb"]
     assert all(number(v) and v > 0 for v in found["compile"].values())
     package = found["package"]

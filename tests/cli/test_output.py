@@ -157,10 +157,9 @@ MODELS: dict[str, tuple[list[str], str]] = {
     "no file": (
         [os.devnull, *T, "-o", "m.kpkg"],
         (
-            "error: this is not an ONNX model\n"
+            "error: the model is not a regular file\n"
             f"  at: {os.devnull}\n"
-            "  because: it is empty\n"
-            "  try: give a model exported to ONNX (torch.onnx.export, tf2onnx, paddle2onnx, ...)\n"
+            "  try: write the model to a file first\n"
         ),
     ),
     "no name": (
@@ -282,3 +281,11 @@ def test_extremes_take_no_more_memory_than_the_array(dtype: str) -> None:
     assert (found["min"], found["max"]) == (min(value.tolist()), max(value.tolist()))
     assert used < value.nbytes
     assert json.loads(json.dumps(found)) == found
+
+
+def test_an_output_of_which_nothing_is_compared(capsys: Capture) -> None:
+    np.save("nan.npy", np.full((50, 96), np.nan, np.float32))
+    assert cli.main(["m.onnx", *T, "-i", "x=nan.npy"]) == 0
+    text = capsys.readouterr().out
+    assert "y: nothing was compared, no element is finite; give inputs with --input" in text
+    assert "y: 2000 of 2000 not finite, not compared against onnxruntime" in text

@@ -53,3 +53,24 @@ def test_a_reader_that_goes_away(command: str, tmp_path: Path) -> None:
     gone = shell(f"(sleep 0.2; K {command}; echo $? >code) | true", tmp_path)
     assert (tmp_path / "code").read_text() == "141\n"
     assert gone.stderr == ""
+
+
+NEEDS_FILES = {
+    "pipe.onnx": "error: the model is not a regular file\n  at: pipe.onnx\n"
+    "  try: write the model to a file first\n",
+    "m.onnx -i x=pipe.npy": "error: this is not a regular file\n  at: pipe.npy\n"
+    "  try: write the data to a file first\n",
+    "m.onnx -i x=pipe.npz": "error: this is not a regular file\n  at: pipe.npz\n"
+    "  try: write the data to a file first\n",
+    "m.onnx -p int8 --calibration pipe.npy": "error: this is not a regular file\n  at: pipe.npy\n"
+    "  try: write the data to a file first\n",
+}
+
+
+@pytest.mark.parametrize("command", NEEDS_FILES)
+def test_a_pipe_is_not_waited_for(command: str, tmp_path: Path) -> None:
+    for kind in ("onnx", "npy", "npz"):
+        os.mkfifo(tmp_path / f"pipe.{kind}")
+    done = shell(f"timeout 20 K {command} -t rebel", tmp_path)
+    assert done.stderr == NEEDS_FILES[command]
+    assert done.returncode == 2

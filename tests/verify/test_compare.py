@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from kcompiler.machine.indices import Indices
 from kcompiler.machine.touch import Touch
+from kcompiler.report.summary import describe
 from kcompiler.verify.ladder import compare
 from kcompiler.verify.locate import indices_of
 
@@ -83,3 +84,21 @@ def test_indices_are_found_where_a_touch_reaches_and_nowhere_else(
             start = touch.base + sum(stride * i for (stride, _), i in steps)
             assert start <= address < start + touch.run
             assert all(i in own for (_, own), i in zip(touch.dims, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([NAN, NAN, INF], "3 of 3 not finite, not compared"),
+        ([NAN, 1.0, 2.0], "none, 1 of 3 not finite, not compared"),
+        ([1.0, 2.0], "none"),
+        ([], "none"),
+    ],
+)
+def test_what_is_not_compared_is_said(values: list[float], text: str) -> None:
+    error = compare(np.array(values), np.array(values))
+    assert describe(error) == text
+    assert error.proves == (not values or bool(np.isfinite(values).any()))
+    near = compare(np.array([*values, 1.5]), np.array([*values, 1.0]))
+    assert describe(near).startswith("at most 0.5, SQNR")
+    assert ("not compared" in describe(near)) == ("not compared" in text)
