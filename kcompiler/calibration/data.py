@@ -196,7 +196,9 @@ class _Reader:
             raise UsageError("calibration data must be numbers", where, f"they are {value.dtype}")
         if value.ndim and not len(value) and 0 not in kind.shape:
             why = f"they are {list(value.shape)}: no runs of {kind}"
-            raise UsageError("there are no calibration data", where, why)
+            several = bool(kind.shape) and kind.shape[0] > 1
+            fix = _fewer(kind.shape[0]) if several else "give arrays of one run or more"
+            raise UsageError("there are no calibration data", where, why, fix)
         found = _shape_of_runs(value.shape, kind.shape, layout)
         if found is None:
             why = f"they are {list(value.shape)}, the input is {kind}"

@@ -180,6 +180,8 @@ BAD: list[tuple[Any, Inputs, str]] = [
     (np.array([[1.5]]), [("x", TensorType(I64, (1,)))], "are no such integers"),
     (np.array([[1 << 40]]), [("x", TensorType(I32, (1,)))], "are no such integers"),
     (np.zeros((0, 3, 4, 6)), IMAGES, "because: they are [0, 3, 4, 6]: no runs of f32[1,3,4,6]"),
+    (np.zeros((0, 3, 4, 6)), SIXTEEN, "try: give 16 or more, or compile for fewer at a time"),
+    (np.zeros((0, 3, 4, 6)), IMAGES, "try: give arrays of one run or more"),
     ({"x": np.zeros((0, 3, 4, 6))}, IMAGES, "there are no calibration data"),
     ({"y": np.zeros((2, 3, 4, 6))}, IMAGES, "because: given: y\n  try: numpy.savez(path, x=array)"),
     ([], IMAGES, "there are no calibration data"),
