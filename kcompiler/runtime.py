@@ -78,15 +78,21 @@ def check_feeds(
     inputs: Sequence[tuple[str, TensorType | OpenType]], feeds: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The feeds, numbers as arrays; raises `UsageError` unless they are what the model takes."""
-    names = [name for name, _ in inputs]
-    wanted = ", ".join(f"{name}: {kind}" for name, kind in inputs) or "nothing"
-    missing = [name for name in names if name not in feeds]
+    check_names({name: str(kind) for name, kind in inputs}, feeds)
+    return {name: _given(name, kind, feeds[name]) for name, kind in inputs}
+
+
+def check_names(inputs: Mapping[str, str], feeds: Mapping[str, Any]) -> None:
+    """Raise `UsageError` unless there is a value for each input, whose types are given in words."""
+    wanted = ", ".join(f"{name}: {kind}" for name, kind in inputs.items()) or "nothing"
+    missing = [name for name in inputs if name not in feeds]
+    extra = [name for name in feeds if name not in inputs]
     if missing:
-        raise UsageError(f"input {missing[0]!r} is missing", why=f"the model takes {wanted}")
-    extra = [name for name in feeds if name not in names]
+        why = f"the model takes {wanted}"
+        why += f", and there is no input {extra[0]!r}" if extra else ""
+        raise UsageError(f"input {missing[0]!r} is missing", why=why)
     if extra:
         raise UsageError(f"the model has no input {extra[0]!r}", why=f"it takes {wanted}")
-    return {name: _given(name, kind, feeds[name]) for name, kind in inputs}
 
 
 def _given(name: str, kind: TensorType | OpenType, value: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kcompiler.buckets.bucket import Bucket, Buckets, Padding
-from kcompiler.graph.types import TensorType
-from kcompiler.runtime import Executor, check_feeds
+from kcompiler.buckets.bucket import Bucket, Buckets, Padding, shape_of
+from kcompiler.graph.types import TensorType, dtype_name
+from kcompiler.runtime import Executor, check_feeds, check_names
 
 if TYPE_CHECKING:
     from kcompiler.compilation import Compilation
@@ -30,6 +30,7 @@ class BucketExecutor:
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
         """All outputs by name, for inputs of any extents within the limits."""
+        check_names(self._words(), feeds)
         wanted = [
             (name, TensorType(kind.dtype, np.shape(feeds.get(name, ()))))
             for name, kind in self.compilation.inputs
@@ -41,6 +42,14 @@ class BucketExecutor:
         found = self.executor(bucket).run(self.buckets.feeds(bucket, actual, values))
         self.last_padding = Padding(bucket.dims, actual)
         return self.buckets.results(bucket, actual, found)
+
+    def _words(self) -> dict[str, str]:
+        """The inputs' types, with the names of the dimensions that have buckets."""
+        return {
+            name: f"{dtype_name(kind.dtype)}[{','.join(map(str, shape_of(axes)))}]"
+            for name, kind in self.compilation.inputs
+            if isinstance(kind, TensorType) and (axes := self.buckets.inputs.get(name)) is not None
+        }
 
     def executor(self, bucket: Bucket) -> Executor:
         """The executor of one bucket."""

@@ -56,7 +56,8 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     if report.verification is not None:
         yield from _verification(report.verification)
     else:
-        yield "verified", "no"
+        loaded = report.cost is None
+        yield "verified", "a package does not say" if loaded else "no"
     if report.quantization is not None and report.quantization["outputs"]:
         yield "calibration", "\n".join(output_lines(report.quantization["outputs"]))
     if report.cost is not None:

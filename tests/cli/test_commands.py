@@ -206,6 +206,7 @@ def test_run_without_an_input(capsys: Capture) -> None:
 def test_inspect(capsys: Capture) -> None:
     output(capsys, "divided.onnx", *T, "--no-verify")
     text = output(capsys, "inspect", "divided.kpkg")
+    assert "\nverified       a package does not say" in text
     assert "divided.onnx on rebel in f16" in text
     assert "1/k0" in text
     found = json.loads(output(capsys, "inspect", "divided.kpkg", "--json"))

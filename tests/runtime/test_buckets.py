@@ -121,11 +121,15 @@ def test_beyond_the_limits(rows: CompiledModel, size: int) -> None:
 @pytest.mark.parametrize(
     ("feeds", "message"),
     [
-        ({}, "input 'x' is missing"),
+        ({}, r"input 'x' is missing\n  because: the model takes x: f32\[seq,16\]$"),
+        ({"z": 0}, r"'x' is missing\n  .*x: f32\[seq,16\], and there is no input 'z'$"),
         ({"x": np.zeros((4, 16))}, "has the element type float64"),
         ({"x": np.zeros((4, 17), np.float32)}, r"has the shape \[4, 17\]"),
         ({"x": np.zeros(16, np.float32)}, r"has the shape \[16\]"),
-        ({"x": np.zeros((4, 16), np.float32), "y": 0}, "no input 'y'"),
+        (
+            {"x": np.zeros((4, 16), np.float32), "y": 0},
+            r"no input 'y'\n  because: it takes x: f32\[seq,16\]$",
+        ),
     ],
 )
 def test_inputs_that_do_not_fit(rows: CompiledModel, feeds: Arrays, message: str) -> None:

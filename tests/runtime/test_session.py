@@ -88,6 +88,12 @@ error: input 'x' is missing
   because: the model takes x: f32[50,96]""",
         ),
         (
+            {"z": X},
+            """\
+error: input 'x' is missing
+  because: the model takes x: f32[50,96], and there is no input 'z'""",
+        ),
+        (
             {"x": X, "z": X},
             """\
 error: the model has no input 'z'
