@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kcompiler.compilation import Compilation, HostSegment, NpuSegment
@@ -68,6 +68,7 @@ class Report:
     link_seconds: float = 0.0  # of all of them, modelled; not in `seconds`
     link_between: float = 0.0  # of those between parts of the model
     buckets: tuple[BucketTime, ...] = ()  # the rest of the report is that of the largest
+    limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # extents that they take
     quantization: Mapping[str, Any] | None = None  # what was decided, and how exact it is
 
     @property
@@ -140,6 +141,7 @@ def make_report(model: CompiledModel) -> Report:
         link_seconds=link_seconds([c.nbytes for c in crossed], chip.host),
         link_between=link_seconds(between, chip.host),
         buckets=tuple(_bucket(b, made) for b, made in model.buckets),
+        limits={} if compilation.buckets is None else compilation.buckets.limits,
         quantization=compilation.facts.get("quantization"),
     )
 

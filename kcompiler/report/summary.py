@@ -48,6 +48,8 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     predicted = f"{seconds(report.seconds)} predicted ({report.cycles:,} cycles)"
     yield "latency", f"{predicted}, roofline bound {seconds(report.bound_seconds)}"
     if report.buckets:
+        ends = (f"{printable(n)} {a:,} to {b:,}" for n, (a, b) in report.limits.items())
+        yield "extents", ", ".join(ends)
         yield "buckets", "\n".join(_bucket(bucket) for bucket in report.buckets)
     moved, least = nbytes(report.dram_bytes), nbytes(report.compulsory_bytes)
     yield "DRAM traffic", f"{moved}, compulsory {least}"

@@ -18,6 +18,7 @@ from kcompiler.buckets.spec import Extents, parse
 from kcompiler.cli import cli
 from kcompiler.errors import PackageError, UnsupportedError, UsageError
 from kcompiler.package import from_bytes, to_bytes
+from kcompiler.report.summary import _rows as summary_rows
 from tests.runtime import dynamic_models as models
 
 Arrays = dict[str, Any]
@@ -292,3 +293,9 @@ def test_verification_runs_every_bucket_and_with_padding(rows: CompiledModel) ->
     programs = [s.program for _, model in rows.buckets for s in model.programs]
     assert result.kernels == sum(len(p.kernels) for p in programs)
     assert rows.verify({"x": floats(20, 16)}).generated == ()
+
+
+def test_a_package_says_which_extents_it_takes(rows: CompiledModel) -> None:
+    for model in (rows, kcompiler.load(rows.to_bytes())):
+        assert model.report().limits == {"seq": (1, 48)}
+        assert ("extents", "seq 1 to 48") in list(summary_rows(model.report()))
