@@ -18,24 +18,24 @@ def loss(value: Array, narrow: Array) -> str:
     import ml_dtypes
 
     info = ml_dtypes.finfo(narrow.dtype)  # type: ignore[no-untyped-call]
+    least, most = float(info.smallest_subnormal), float(info.max)
+    ends = float(value.min()), float(value.max())
+    if -most <= ends[0] and ends[1] <= most and not _could_count(ends, value.size, least):
+        return ""
     kind, found = dtype_name(narrow.dtype), []
-    beyond = _beyond(value, float(info.max))
+    beyond = int(np.count_nonzero(np.isfinite(value) & (np.abs(value) > most)))
     if beyond:
         numbers = f"{beyond:,} of {value.size:,} elements"
-        found.append(
-            f"{numbers} are beyond {kind} and become its ends, \u00b1{float(info.max):,.6g}"
-        )
+        found.append(f"{numbers} are beyond {kind} and become its ends, \u00b1{most:,.6g}")
     gone = int(np.count_nonzero(value) - np.count_nonzero(narrow))
-    if gone and _counts(value, gone, float(info.smallest_subnormal)):
+    if gone and _counts(value, gone, least):
         found.append(f"{gone:,} of {value.size:,} elements are too small for {kind} and become 0")
     return "; ".join(found)
 
 
-def _beyond(value: Array, limit: float) -> int:
-    """Finite elements outside of a range."""
-    if -limit <= value.min() and value.max() <= limit:
-        return 0
-    return int(np.count_nonzero(np.isfinite(value) & (np.abs(value) > limit)))
+def _could_count(ends: tuple[float, float], size: int, least: float) -> bool:
+    """Whether it were worth a word if all elements vanished beside the largest."""
+    return bool(np.sqrt(size) * least / 2 > ROUNDING * max(map(abs, ends)))
 
 
 def _counts(value: Array, gone: int, least: float) -> bool:
