@@ -67,7 +67,8 @@ def arguments(
 
 def samples(model: Model, path: Path, natural: Mapping[str, Array]) -> dict[str, Array]:
     """One run's inputs: the natural ones, random ones for the rest."""
-    options = Options(dims=model.dims, shapes=model.shapes)
+    known = {name: np.asarray(v) for name, v in model.values.items()}  # inputs no more
+    options = Options(dims=model.dims, shapes=model.shapes, values=known)
     return sample_inputs(import_model(path, options).graph, natural)
 
 

@@ -11,7 +11,8 @@ import pytest
 
 import kcompiler
 from benchmarks import int8
-from benchmarks.models import ROOT, find, obtain
+from benchmarks.models import ROOT, Model, find, obtain
+from benchmarks.table import samples
 from kcompiler.compilation import HostSegment
 from kcompiler.graph.node import Array
 from kcompiler.kernel.interpreter import run_kernel
@@ -54,6 +55,21 @@ def test_the_table_counts_equal_bits_and_says_why_the_host_works(shared: Path, n
     assert "100.00%" in found.row()
     (why,) = found.reasons()  # the border alone
     assert "Warboy is an int8 chip" in why
+
+
+def test_an_input_with_a_value_gets_no_data(tmp_path: Path) -> None:
+    """The compiled model does not take it: feeding it would be an error."""
+    kinds = {"x": onnx.TensorProto.FLOAT, "k": onnx.TensorProto.INT64}
+    shapes = {"x": [1, 3], "k": [1]}
+    inputs = [onnx.helper.make_tensor_value_info(n, t, shapes[n]) for n, t in kinds.items()]
+    end = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    node = onnx.helper.make_node("Tile", ["x", "r"], ["y"])
+    twice = onnx.helper.make_node("Concat", ["k", "k"], ["r"], axis=0)
+    graph = onnx.helper.make_graph([twice, node], "tiled", inputs, [end])
+    path = tmp_path / "tiled.onnx"
+    onnx.save(onnx.helper.make_model(graph), path)
+    model = Model("tiled", "trained", values={"k": 2})
+    assert set(samples(model, path, {})) == {"x"}
 
 
 def on_warboy(source: bytes, **inputs: Array) -> tuple[kcompiler.CompiledModel, dict[str, str]]:
