@@ -11,9 +11,7 @@ from kcompiler.errors import ModelError, UsageError
 from kcompiler.frontend.external import ExternalData, map_file
 from kcompiler.frontend.text import check_text
 from kcompiler.frontend.wire import cut_weights
-
-PACKAGE = b"KPKG\r\n"
-"""How files begin that are written for models, not for people to give as one."""
+from kcompiler.package.layout import MAGIC
 
 ModelSource = str | Path | bytes | ModelProto
 
@@ -61,7 +59,7 @@ def _map(path: Path) -> memoryview:
 def _parse(data: memoryview, folder: Path | None, name: str) -> Source:
     if not len(data):
         raise _no_onnx(name, "it is empty")
-    if data[: len(PACKAGE)] == PACKAGE:
+    if data[: len(MAGIC)] == MAGIC:
         fix = "kcompile run and inspect take packages; give the model that it is from"
         raise UsageError("this is a package of kcompile, not an ONNX model", name, fix=fix)
     skeleton, weights = cut_weights(data)

@@ -32,6 +32,7 @@ from kcompiler.graph.operators import (
 from kcompiler.graph.operators.movement import Reshape
 from kcompiler.graph.types import F32, TensorType, compute_dtype, is_float
 from kcompiler.kernel.views import is_movement
+from kcompiler.passes.precision.bodies import unmoved
 from kcompiler.scalar import convert
 
 DType = np.dtype[Any]
@@ -87,8 +88,7 @@ class Retyper:
     def finished(self, dtype: DType) -> Graph:
         """The body with a result of an element type."""
         ((name, last),) = self.body.outputs
-        while is_movement(last):
-            last = last.operands[0]
+        last = unmoved(last)
         origin = last.origin if isinstance(last, Cast) else ()
         result = _narrowed_below(self.root, dtype, origin)
         return Graph(self.body.name, tuple(self.inputs), ((name, result),))
