@@ -1,6 +1,7 @@
 """Compile float models in int8 for a chip of bytes, verify them, and say what the host keeps.
 
-    python -m benchmarks.int8 [--target warboy] [--models FOLDER] [--runs 8] [NAME ...]
+    python -m benchmarks.int8 [--target warboy] [--models FOLDER] [--runs 8] [--observer auto]
+                              [NAME ...]
 
 Each model is calibrated on some runs' inputs (column `data`: natural ones of the kind named, else
 random ones, which say nothing of accuracy) and verified on another. `SQNR` is that of the worst
@@ -172,7 +173,9 @@ def _line(cells: Sequence[Any]) -> str:
     return " ".join(f"{c:<{w}}" for c, (_, w) in zip(cells, COLUMNS, strict=True)).rstrip()
 
 
-def measure(model: Model, path: Path, target: str, runs: int = RUNS) -> Result:
+def measure(
+    model: Model, path: Path, target: str, runs: int = RUNS, observer: str = "auto"
+) -> Result:
     """Compile and verify one model."""
     data = data_of(model, path, runs)
     compiled = kcompiler.compile(
@@ -183,6 +186,7 @@ def measure(model: Model, path: Path, target: str, runs: int = RUNS) -> Result:
         shapes=model.shapes,
         values={name: np.asarray(v) for name, v in model.values.items()},
         calibration=data.runs,
+        quantization=kcompiler.Quantization(observer=observer),
     )
     start = time.process_time()
     compiled.verify(data.witness)
@@ -202,13 +206,14 @@ def main() -> int:
     parser.add_argument("--target", default="warboy")
     parser.add_argument("--models", type=Path, default=ROOT / "build" / "models")
     parser.add_argument("--runs", type=int, default=RUNS, help="to calibrate on")
+    parser.add_argument("--observer", default="auto", help="what chooses ranges")
     parser.add_argument("names", nargs="*", choices=[[], *(m.name for m in FLOATS)], metavar="NAME")
     options = parser.parse_args()
     print(_line([name for name, _ in COLUMNS]))
     good, reasons = True, []
     for model in [find(n) for n in options.names] or FLOATS:
         path = obtain(model, options.models).resolve()
-        result = measure(model, path, options.target, options.runs)
+        result = measure(model, path, options.target, options.runs, options.observer)
         print(result.row(), flush=True)
         reasons += [result.model, *result.reasons()]
         good = good and result.ok
